@@ -1,0 +1,67 @@
+"""Every error the runtime raises on purpose, with its exit code or HTTP status.
+
+ByocError
+├── PlatformInputError      what the platform or the caller of the image gave cannot be read        exit 64
+├── UserCodeError           the user's code is missing or cannot be used                            exit 66
+│   └── HandlerError        a function of inference.py raised                                       HTTP 500
+└── RequestError            a request that cannot be answered                                       HTTP 400
+    ├── UnsupportedContentType                                                                      HTTP 415
+    ├── NotAcceptable                                                                               HTTP 406
+    └── ModelNotReady                                                                               HTTP 503
+        └── Overloaded                                                                              HTTP 503
+
+Anything else that escapes is a bug of ours and exits with 70.
+"""
+
+EXIT_BUG = 70
+
+
+class ByocError(Exception):
+    """Base of the tree; `exit_code` ends the process, `status` answers a request."""
+
+    exit_code = EXIT_BUG
+    status = 500
+
+
+class PlatformInputError(ByocError):
+    """A configuration file or environment variable is unreadable or wrong."""
+
+    exit_code = 64
+
+
+class UserCodeError(ByocError):
+    """The user's script or module is missing, or lacks what it must define."""
+
+    exit_code = 66
+
+
+class HandlerError(UserCodeError):
+    """A function of the user's inference.py failed; the message is fit for the caller, the trace is in the log."""
+
+
+class RequestError(ByocError):
+    """The request's body cannot be read as what its content type says."""
+
+    status = 400
+
+
+class UnsupportedContentType(RequestError):
+    """No codec reads this content type."""
+
+    status = 415
+
+
+class NotAcceptable(RequestError):
+    """No codec writes what the Accept header asks for."""
+
+    status = 406
+
+
+class ModelNotReady(RequestError):
+    """The model is still loading, or loading failed."""
+
+    status = 503
+
+
+class Overloaded(ModelNotReady):
+    """Every thread is busy and the queue of waiting requests is full."""

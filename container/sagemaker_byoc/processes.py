@@ -1,0 +1,100 @@
+"""Process 1's duties: start children, wait for their ends and for signals, reap orphans, end process groups.
+
+Signals are blocked and taken one at a time by `wait`, so nothing is lost between two checks and no handler runs in
+the middle of other work.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+PASSED_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
+_WAITED = frozenset({signal.SIGCHLD, *STOP_SIGNALS, *PASSED_SIGNALS})
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A child that ended: its process id and its exit code, 128 + n when signal n ended it."""
+
+    pid: int
+    exit_code: int
+
+
+@contextmanager
+def blocked_signals() -> Iterator[None]:
+    """Hold back the signals that `wait` takes, for the time of the block."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a parent may have left it ignored, and children would vanish
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def start(
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    directory: Path | None = None,
+    stderr: int | IO[bytes] | None = None,
+) -> "subprocess.Popen[bytes]":
+    """Start a command as the leader of its own process group, with no signal blocked. Raises OSError."""
+    return subprocess.Popen(
+        list(command),
+        env=dict(environ),
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        stderr=stderr,
+        process_group=0,
+        preexec_fn=_unblock_signals,  # noqa: PLW1509 - no thread runs yet when children start
+    )
+
+
+def wait(seconds: float | None = None) -> signal.Signals | Ended | None:
+    """The next ended child or signal, or None when `seconds` are over; any orphan that process 1 inherits is reaped.
+
+    To be called inside `blocked_signals`.
+    """
+    deadline = None if seconds is None else time.monotonic() + seconds
+    while True:
+        ended = _reap()
+        if ended is not None:
+            return ended
+        if deadline is None:
+            taken = signal.sigwaitinfo(_WAITED)
+        else:
+            left = signal.sigtimedwait(_WAITED, max(0.0, deadline - time.monotonic()))
+            if left is None:
+                return _reap()
+            taken = left
+        if taken.si_signo != signal.SIGCHLD:
+            return signal.Signals(taken.si_signo)
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """Signal a child's whole process group; a group that is gone is no error."""
+    try:
+        os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _reap() -> Ended | None:
+    try:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    if pid == 0:
+        return None
+    code = os.waitstatus_to_exitcode(status)
+    return Ended(pid, 128 - code if code < 0 else code)
+
+
+def _unblock_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())

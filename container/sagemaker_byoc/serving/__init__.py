@@ -1,0 +1,1 @@
+"""`serve`: nginx and gunicorn over the user's inference functions."""

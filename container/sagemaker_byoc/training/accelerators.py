@@ -1,0 +1,31 @@
+"""How many accelerators this host has, from device files where the kernel shows them; no GPU tool is started."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+
+def count_gpus(dev: Path = Path("/dev")) -> int:
+    """NVIDIA GPUs given to this container: its /dev/nvidia<n> files."""
+    return _count(dev, r"nvidia\d+")
+
+
+def count_neurons() -> int:
+    """Neuron cores, as `neuron-ls -j` sums them; 0 where that tool is absent or fails."""
+    tool = shutil.which("neuron-ls")
+    if not tool:
+        return 0
+    try:
+        listing = subprocess.run([tool, "-j"], capture_output=True, check=True, timeout=30).stdout
+        return sum(int(device["nc_count"]) for device in json.loads(listing))
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _count(folder: Path, pattern: str) -> int:
+    try:
+        return sum(1 for entry in folder.iterdir() if re.fullmatch(pattern, entry.name))
+    except OSError:
+        return 0

@@ -1,0 +1,120 @@
+"""Say why a job failed: the failure file, at most 1,024 characters, the reason first.
+
+Source: SageMaker developer guide, "How Amazon SageMaker AI Signals Algorithm Success and Failure".
+"""
+
+import re
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+LIMIT = 1024
+_HEADLINE = 600
+_TRACEBACK = "Traceback (most recent call last):"
+_CHAINED = (
+    "During handling of the above exception, another exception occurred:",
+    "The above exception was the direct cause of the following exception:",
+)
+_PYTHON = re.compile(r'File "[^"]*(/lib/python3[^"]*|<frozen [^"]*)"')
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the user's script ended: its exit code (128 + n for signal n), the tail of its standard error, and
+    whether the platform had asked it to stop."""
+
+    exit_code: int
+    stderr_tail: bytes
+    stopped: bool = False
+
+
+def write_failure(path: Path, text: str) -> None:
+    """Write the reason, unless the user's script has written its own. An unwritable folder is told on stderr."""
+    try:
+        if path.exists() and path.stat().st_size > 0:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text[:LIMIT], encoding="utf-8", errors="replace")
+    except OSError as error:
+        print(f"sagemaker-byoc: the failure reason could not be written to {path}: {error}", flush=True)
+
+
+def failure_reason(outcome: Outcome, script: str) -> str:
+    """The exception and the user's frames if a traceback was printed, else the exit and the last lines printed."""
+    tail = outcome.stderr_tail.decode("utf-8", errors="replace")
+    if 0 < outcome.exit_code <= 128 and _TRACEBACK in tail:
+        return _from_traceback(tail)
+    return _from_exit(outcome, script, tail)
+
+
+def _from_traceback(tail: str) -> str:
+    before, _, last = tail.rpartition(_TRACEBACK)
+    frames, exception = _split_traceback(last)
+    parts = [_clip(exception, _HEADLINE)]
+    cause = _cause(before)
+    if cause:
+        parts.append(_clip(f"caused by {cause}", 150))
+    return _clip("\n".join(parts + _fit(frames, LIMIT - sum(len(part) + 1 for part in parts))), LIMIT)
+
+
+def _split_traceback(text: str) -> tuple[list[str], str]:
+    """The frames of a traceback, each with its source line, and the exception's own text after them."""
+    frames: list[str] = []
+    lines = text.strip("\n").splitlines()
+    for index, line in enumerate(lines):
+        if line.startswith('  File "'):
+            frames.append(line)
+        elif line.startswith("    ") and frames:
+            if not set(line.strip()) <= set("~^"):
+                frames[-1] += "\n" + line
+        elif line.strip() and not line.startswith(" "):
+            return frames, "\n".join(lines[index:]).strip()
+    return frames, "the script raised an exception whose text was not printed"
+
+
+def _cause(before: str) -> str:
+    """The headline of the exception that this one was raised from or while handling, if any."""
+    if not before.rstrip().endswith(_CHAINED) or _TRACEBACK not in before:
+        return ""
+    _, exception = _split_traceback(before.rpartition(_TRACEBACK)[2])
+    return exception.splitlines()[0]
+
+
+def _fit(frames: list[str], room: int) -> list[str]:
+    """As many of the user's own frames as fit, the innermost ones kept, in the order Python prints them."""
+    own = [frame for frame in frames if not _PYTHON.search(frame)] or frames
+    kept: list[str] = []
+    for frame in reversed(own):
+        if sum(len(line) + 1 for line in kept) + len(frame) + 1 > room:
+            break
+        kept.insert(0, frame)
+    return kept
+
+
+def _from_exit(outcome: Outcome, script: str, tail: str) -> str:
+    lines = [line for line in tail.splitlines() if line.strip()]
+    headline = f"{script} {_describe_exit(outcome)}"
+    if not lines:
+        return headline
+    # The last line is the likely reason: sys.exit("text"), a syntax error, a shell's complaint.
+    earlier = lines[-16:-1]
+    text = f"{headline}: {_clip(lines[-1], _HEADLINE)}"
+    while earlier and len(text) + len("\n".join(earlier)) + 1 > LIMIT:
+        earlier.pop(0)
+    return _clip("\n".join([text, *earlier]), LIMIT)
+
+
+def _describe_exit(outcome: Outcome) -> str:
+    if outcome.exit_code <= 128:
+        return f"ended with exit code {outcome.exit_code}"
+    try:
+        name = signal.Signals(outcome.exit_code - 128).name
+    except ValueError:
+        return f"ended with exit code {outcome.exit_code}"
+    if name == "SIGKILL" and not outcome.stopped:
+        return f"was killed by SIGKILL (exit code {outcome.exit_code}), as the kernel does when memory runs out"
+    return f"was ended by {name} (exit code {outcome.exit_code})"
+
+
+def _clip(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"

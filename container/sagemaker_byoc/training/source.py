@@ -1,0 +1,48 @@
+"""Source that an SDK uploaded: a tarball in S3, a local tarball or a folder, staged before the start.
+
+The download and the hardened extraction are sagemaker-training's, imported only when a job brings such source.
+"""
+
+import tarfile
+import tempfile
+from pathlib import Path
+
+from sagemaker_byoc.errors import PlatformInputError, UserCodeError
+
+
+def stage_source(submit_directory: str | None, code: Path) -> Path | None:
+    """The folder with the uploaded source, or None when the job brings none.
+
+    A folder is used where it lies; a tarball is unpacked into an empty temporary folder, so that code baked into the
+    image never hides it. Raises PlatformInputError when the source cannot be had.
+    """
+    if not submit_directory or submit_directory == str(code):
+        return None
+    path = Path(submit_directory)
+    if path.is_dir():
+        return path
+    if not submit_directory.startswith("s3://") and not (path.is_file() and tarfile.is_tarfile(path)):
+        raise PlatformInputError(
+            f"sagemaker_submit_directory is {submit_directory!r}; expected an s3:// tarball, a folder or a tarball "
+            "that exists in the container."
+        )
+    return _unpack(submit_directory)
+
+
+def _unpack(uri: str) -> Path:
+    try:
+        from sagemaker_training import files  # noqa: PLC0415 - only this rare path pays for its imports
+    except ImportError as error:
+        raise UserCodeError(
+            f"source {uri!r} needs the package sagemaker-training, which cannot be imported here: {error}. "
+            "Install it, or put the code in /opt/ml/code."
+        ) from error
+    target = tempfile.mkdtemp(prefix="sagemaker-byoc-source-")
+    try:
+        files.download_and_extract(uri=uri, path=target)
+    except Exception as error:
+        raise PlatformInputError(
+            f"source {uri!r} could not be fetched and unpacked: {type(error).__name__}: {error}. "
+            "Check the address, the role's rights and, under network isolation, put the code into the image instead."
+        ) from error
+    return Path(target)

@@ -1,0 +1,38 @@
+"""Packaging of sagemaker-byoc: the image's runtime and the local harness, two source roots, one distribution."""
+
+from setuptools import find_packages, setup
+
+RUNTIME = find_packages("container")
+HARNESS = find_packages("local_test")
+
+setup(
+    name="sagemaker-byoc",
+    version="0.1.0",
+    description="Bring your own container to Amazon SageMaker, and know before you push that it will work",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=RUNTIME + HARNESS,
+    package_dir={"": "container", "local_sagemaker": "local_test/local_sagemaker"},
+    package_data={"sagemaker_byoc": ["nginx.conf", "py.typed", "train", "serve"], "local_sagemaker": ["py.typed"]},
+    install_requires=["flask>=3.1,<4", "gunicorn>=27.0.1,<28", "numpy>=1.26,<3"],
+    extras_require={
+        "local": [
+            "click>=8.1,<9",
+            "docker>=7.1,<8",
+            "httpx>=0.27,<1",
+            "matplotlib>=3.9,<4",
+            "rich>=13.7,<16",
+            "scikit-learn>=1.5,<2",
+        ],
+        "dev": [
+            "hypothesis>=6.100,<7",
+            "mypy>=1.15,<3",
+            "pytest>=8.3,<10",
+            "pytest-timeout>=2.3,<3",
+            "ruff>=0.9,<1",
+            "types-docker>=7.1,<8",
+        ],
+    },
+    # No `train` or `serve` here: sagemaker-training declares its own `train`, and the last one installed would win.
+    entry_points={"console_scripts": ["byoc=local_sagemaker.cli:main"]},
+)
