@@ -1,0 +1,1 @@
+"""SageMaker's training and hosting contract, on one machine."""

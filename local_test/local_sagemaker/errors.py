@@ -1,0 +1,60 @@
+"""What can go wrong on the user's machine, each with the exit code that ``byoc`` ends with.
+
+A message has three parts: what happened (with the path, key or value), what was expected, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class LocalSageMakerError(Exception):
+    """A failure that the user can act on; ``byoc`` prints it without a traceback.
+
+    Args:
+        happened: what went wrong, naming the path, key or value.
+        expected: what would have been right.
+        next_step: what to do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, happened: str, expected: str = "", next_step: str = "") -> None:
+        self.happened = happened
+        self.expected = expected
+        self.next_step = next_step
+        super().__init__("\n  ".join(part for part in (happened, expected, next_step) if part))
+
+
+class JobFailed(LocalSageMakerError):
+    """The container ran and failed: a training job with status Failed, or an endpoint that died."""
+
+    exit_code = 1
+
+
+class UsageError(LocalSageMakerError):
+    """The command, a project directory or one of its files is not what it should be."""
+
+    exit_code = 2
+
+
+class EngineMissing(LocalSageMakerError):
+    """Something that the machine must have is absent: the Docker engine, an image, a Debian tool."""
+
+    exit_code = 3
+
+
+class BuildFailed(LocalSageMakerError):
+    """The image or its base could not be built."""
+
+    exit_code = 4
+
+
+class TimedOut(LocalSageMakerError):
+    """A limit in seconds passed before the awaited thing happened."""
+
+    exit_code = 5
+
+
+class Interrupted(LocalSageMakerError):
+    """The user pressed Ctrl-C, or the process was asked to stop."""
+
+    exit_code = 130
