@@ -1,0 +1,1 @@
+"""Tests by cost and truth: `unit`, `contract`, `image`, `docs`."""

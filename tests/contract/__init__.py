@@ -1,0 +1,1 @@
+"""Real processes against what the platform documents."""

@@ -1,0 +1,1 @@
+"""The built image under a real Docker Engine."""

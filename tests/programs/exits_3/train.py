@@ -1,0 +1,5 @@
+"""End with exit code 3 and no word."""
+
+import sys
+
+sys.exit(3)

@@ -1,0 +1,7 @@
+"""Need a package that is not installed."""
+
+import a_package_that_is_not_installed  # noqa: F401
+
+
+def model_fn(model_dir):
+    return None

@@ -1,0 +1,3 @@
+"""Nothing a server could call."""
+
+ANSWER = 42

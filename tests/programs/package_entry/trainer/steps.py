@@ -1,0 +1,5 @@
+"""As a module within a package, say that it ran."""
+
+import sys
+
+print("steps ran with", sys.argv[1:])

@@ -1,0 +1,3 @@
+"""Raise several errors at once."""
+
+raise ExceptionGroup("two shards failed", [ValueError("shard 1"), OSError("shard 2")])

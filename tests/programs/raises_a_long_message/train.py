@@ -1,0 +1,3 @@
+"""Raise with a message of several thousand characters."""
+
+raise ValueError("beginning " + "x" * 5000)

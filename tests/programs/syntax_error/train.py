@@ -1,0 +1,5 @@
+"""Not Python."""
+
+print("never printed")
+def train(:
+    pass

@@ -1,0 +1,1 @@
+"""Seconds: no network, no Docker, plans and values only."""
