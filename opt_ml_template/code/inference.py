@@ -33,9 +33,11 @@ def input_fn(body: bytes, content_type: str) -> torch.Tensor:
 def predict_fn(images: torch.Tensor, model: DigitNet) -> torch.Tensor:
     """The probability of each digit, one row of ten for each image."""
     with torch.inference_mode():
-        return model(images).softmax(1)
+        probabilities: torch.Tensor = model(images).softmax(1)
+    return probabilities
 
 
 def output_fn(probabilities: torch.Tensor, accept: str) -> tuple[bytes, str]:
     """The answer in the form that the caller accepts, and that form's content type."""
-    return encode(probabilities, accept)
+    answer: tuple[bytes, str] = encode(probabilities, accept)
+    return answer

@@ -10,16 +10,17 @@ import math
 import os
 import shutil
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 - the name that everyone uses
 from network import DigitNet
 
-stop_asked = False  # set by SIGTERM, looked at after every batch
+stop = threading.Event()  # set by SIGTERM, looked at after every batch
 
 
 def arguments() -> argparse.Namespace:
@@ -51,7 +52,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
-    signal.signal(signal.SIGTERM, ask_to_stop)
+    # SIGTERM means that 120 seconds are left: a stopped job, a time limit, a spot interruption.
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     torch.manual_seed(args.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -69,7 +71,7 @@ def main() -> None:
         for group in optimizer.param_groups:
             group["lr"] = args.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / args.epochs))
         train_loss = train_epoch(model, optimizer, train_images, train_labels, args.batch_size)
-        if stop_asked:  # an unfinished epoch is in the model, but not in the checkpoint: resuming does it again
+        if stop.is_set():  # an unfinished epoch is in the model, but not in the checkpoint: resuming does it again
             print(f"asked to stop during epoch {epoch}: saving the model as it is", flush=True)
             break
         loss, accuracy = evaluate(model, validation_images, validation_labels)
@@ -86,12 +88,6 @@ def main() -> None:
     save_model(args.model_dir, model)
     args.output_data_dir.mkdir(parents=True, exist_ok=True)
     (args.output_data_dir / "history.json").write_text(json.dumps(history, indent=1))
-
-
-def ask_to_stop(signum: int, frame: object) -> None:
-    """SIGTERM means 120 seconds are left (a stopped job, a spot interruption): leave the loop at the next batch."""
-    global stop_asked
-    stop_asked = True
 
 
 def load_channel(folder: Path, device: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -111,7 +107,9 @@ def train_epoch(
     """One pass over the images in random order; the mean loss of its batches."""
     model.train()
     losses = []
-    for batch in torch.randperm(len(labels)).split(batch_size):
+    order = torch.randperm(len(labels))
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
         if len(batch) < 2:
             continue  # batch normalisation cannot learn from a single image
         loss = F.cross_entropy(model(shift(images[batch])), labels[batch], label_smoothing=0.05)
@@ -119,7 +117,7 @@ def train_epoch(
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-        if stop_asked:
+        if stop.is_set():
             break
     return sum(losses) / max(len(losses), 1)
 
