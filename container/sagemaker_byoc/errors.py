@@ -5,6 +5,7 @@ ByocError
 ├── UserCodeError           the user's code is missing or cannot be used                            exit 66
 │   └── HandlerError        a function of inference.py raised                                       HTTP 500
 └── RequestError            a request that cannot be answered                                       HTTP 400
+    ├── MalformedBody                                                                               HTTP 400
     ├── UnsupportedContentType                                                                      HTTP 415
     ├── NotAcceptable                                                                               HTTP 406
     └── ModelNotReady                                                                               HTTP 503
@@ -40,9 +41,13 @@ class HandlerError(UserCodeError):
 
 
 class RequestError(ByocError):
-    """The request's body cannot be read as what its content type says."""
+    """A request that cannot be answered, through no fault of the model."""
 
     status = 400
+
+
+class MalformedBody(RequestError):
+    """The request's body is not what its content type says."""
 
 
 class UnsupportedContentType(RequestError):

@@ -85,6 +85,14 @@ def send(pid: int, number: signal.Signals) -> None:
         return
 
 
+def send_one(pid: int, number: signal.Signals) -> None:
+    """Signal a child alone; one that is gone is no error."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
 def _reap() -> Ended | None:
     try:
         pid, status = os.waitpid(-1, os.WNOHANG)

@@ -28,7 +28,7 @@ class EntryPoint:
 def find_entry_point(program: str | None, folders: list[Path]) -> EntryPoint:
     """The first of `folders` that holds `program` (default train.py). Raises UserCodeError, naming what is there."""
     name = program or DEFAULT_PROGRAM
-    if os.path.isabs(name) and Path(name).is_file():
+    if Path(name).is_absolute() and Path(name).is_file():
         return _script(name, Path(name).parent, Path(name))
     for folder in folders:
         found = _in_folder(name, folder)

@@ -41,9 +41,20 @@ def derive_environment(job: TrainingJob, entry: EntryPoint, environ: Mapping[str
 
 def _published(properties: Mapping[str, Any]) -> dict[str, Any]:
     """The properties under the names that their variables carry."""
-    renamed = {"hyperparameters": "hps", "channel_input_dirs": "channels", "additional_framework_parameters": "framework_params"}
-    hidden = {"is_master", "master_hostname", "job_name", "distribution_hosts", "is_modelparallel_enabled",
-              "is_smddprun_installed", "is_smddpmprun_installed"}
+    renamed = {
+        "hyperparameters": "hps",
+        "channel_input_dirs": "channels",
+        "additional_framework_parameters": "framework_params",
+    }
+    hidden = {
+        "is_master",
+        "master_hostname",
+        "job_name",
+        "distribution_hosts",
+        "is_modelparallel_enabled",
+        "is_smddprun_installed",
+        "is_smddpmprun_installed",
+    }
     published = {renamed.get(name, name): value for name, value in properties.items() if name not in hidden}
     published["channels"] = sorted(properties["channel_input_dirs"])
     return published
@@ -98,8 +109,8 @@ def _cluster(job: TrainingJob) -> dict[str, Any]:
         "instance_groups": list(groups),
         "instance_groups_dict": groups,
         "is_hetero": len(groups) > 1,
-        "is_master": job.current_host == sorted(spanned)[0],
-        "master_hostname": sorted(spanned)[0],
+        "is_master": job.current_host == min(spanned),
+        "master_hostname": min(spanned),
     }
     topology = job.resource_config.get("topology")
     return {**cluster, "topology": topology} if topology else cluster

@@ -18,17 +18,19 @@ HOMOGENEOUS = "homogeneousCluster"
 TUNING_METRIC = "_tuning_objective_metric"
 RESERVED_PREFIX = "sagemaker_"
 # Names that SageMaker's training toolkit consumes itself; other sagemaker_* ones become SM_FRAMEWORK_PARAMS.
-CONSUMED = frozenset({
-    "sagemaker_program",
-    "sagemaker_submit_directory",
-    "sagemaker_enable_cloudwatch_metrics",
-    "sagemaker_container_log_level",
-    "sagemaker_job_name",
-    "sagemaker_region",
-    "sagemaker_s3_output",
-    "default_user_module_name",
-    TUNING_METRIC,
-})
+CONSUMED = frozenset(
+    {
+        "sagemaker_program",
+        "sagemaker_submit_directory",
+        "sagemaker_enable_cloudwatch_metrics",
+        "sagemaker_container_log_level",
+        "sagemaker_job_name",
+        "sagemaker_region",
+        "sagemaker_s3_output",
+        "default_user_module_name",
+        TUNING_METRIC,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -125,11 +127,13 @@ class TrainingJob:
         groups = self.resource_config.get("instance_groups")
         if groups:
             return [dict(group) for group in groups]
-        return [{
-            "instance_group_name": HOMOGENEOUS,
-            "instance_type": self.current_instance_type,
-            "hosts": self.hosts,
-        }]
+        return [
+            {
+                "instance_group_name": HOMOGENEOUS,
+                "instance_type": self.current_instance_type,
+                "hosts": self.hosts,
+            }
+        ]
 
     @property
     def channels(self) -> dict[str, str]:

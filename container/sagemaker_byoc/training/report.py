@@ -21,7 +21,8 @@ _PYTHON = re.compile(r'File "[^"]*(/lib/python3[^"]*|<frozen [^"]*)"')
 @dataclass(frozen=True)
 class Outcome:
     """How the user's script ended: its exit code (128 + n for signal n), the tail of its standard error, and
-    whether the platform had asked it to stop."""
+    whether the platform had asked it to stop.
+    """
 
     exit_code: int
     stderr_tail: bytes

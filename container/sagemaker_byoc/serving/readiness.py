@@ -1,0 +1,50 @@
+"""Whether this container may be sent requests: marks of the workers, one file for all to see.
+
+A worker marks itself when its model is loaded; the supervisor makes `ready` when every worker has, and takes it away
+when none is left or when the container is told to stop. nginx answers /ping from that file alone.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+RUN_DIRECTORY = "BYOC_RUN_DIRECTORY"  # set by the supervisor for its workers, not by users
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """The marks below one folder."""
+
+    folder: Path
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "ready"
+
+    def is_ready(self) -> bool:
+        return self.file.exists()
+
+    def mark_loaded(self, pid: int) -> None:
+        """To be called by a worker whose model is loaded."""
+        (self.folder / f"loaded-{pid}").touch()
+
+    def update(self, workers: int) -> bool:
+        """Make or remove the file from the marks of living workers; returns whether the container is ready now."""
+        loaded = sum(1 for mark in self.folder.glob("loaded-*") if self._is_alive(mark))
+        if not self.is_ready() and loaded >= workers:
+            self.file.touch()
+        elif self.is_ready() and loaded == 0:
+            self.withdraw()
+        return self.is_ready()
+
+    def withdraw(self) -> None:
+        self.file.unlink(missing_ok=True)
+
+    @staticmethod
+    def _is_alive(mark: Path) -> bool:
+        try:
+            os.kill(int(mark.name.removeprefix("loaded-")), 0)
+        except ProcessLookupError:
+            mark.unlink(missing_ok=True)
+            return False
+        return True

@@ -1,0 +1,67 @@
+"""`serve`: plan nginx and gunicorn, then supervise them."""
+
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+
+from sagemaker_byoc.errors import EXIT_BUG, ByocError
+from sagemaker_byoc.logs import configure_logs
+from sagemaker_byoc.serving import gunicorn, nginx
+from sagemaker_byoc.serving.readiness import Readiness
+from sagemaker_byoc.serving.supervisor import ServerPlan, Supervisor
+from sagemaker_byoc.settings import ServeSettings
+
+log = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Serve until stopped; returns the exit code of the container."""
+    try:
+        return serve(ServeSettings.read(os.environ), os.environ)
+    except ByocError as error:
+        print(f"sagemaker-byoc: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    except Exception:  # noqa: BLE001 - the last line of defence: the log must hold the reason
+        print(traceback.format_exc(), file=sys.stderr, flush=True)
+        return EXIT_BUG
+
+
+def serve(settings: ServeSettings, environ: Mapping[str, str]) -> int:
+    """Render, start, supervise. Raises ByocError before anything has started."""
+    configure_logs(settings.log_level)
+    front = nginx.find_nginx(settings)
+    run = Path(tempfile.mkdtemp(prefix="sagemaker-byoc-"))
+    try:
+        plans = plan_servers(settings, environ, run, front)
+        if front:
+            (run / "nginx.conf").write_text(nginx.render(settings, run), encoding="utf-8")
+        log.info(
+            "serving on port %d with %d workers of %d threads, %s",
+            settings.port,
+            settings.workers,
+            settings.threads,
+            "behind nginx" if front else "without nginx",
+        )
+        return Supervisor(plans, Readiness(run), settings.workers).run()
+    finally:
+        shutil.rmtree(run, ignore_errors=True)
+
+
+def plan_servers(settings: ServeSettings, environ: Mapping[str, str], run: Path, front: str | None) -> list[ServerPlan]:
+    """What will run, front door first."""
+    workers = ServerPlan(
+        name="gunicorn",
+        command=tuple(gunicorn.command(settings, run, behind_nginx=front is not None)),
+        environ=gunicorn.environment(settings, environ, run),
+        drain_signal=signal.SIGTERM,
+    )
+    if front is None:
+        return [workers]
+    door = ServerPlan("nginx", tuple(nginx.command(front, run)), dict(environ), drain_signal=signal.SIGQUIT)
+    return [door, workers]

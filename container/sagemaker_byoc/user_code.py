@@ -1,0 +1,38 @@
+"""Find and import the user's module; say what was found instead."""
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from sagemaker_byoc.errors import UserCodeError
+
+
+def find_module(program: str, folders: Sequence[Path]) -> Path:
+    """The first of `folders` that holds `program`. Raises UserCodeError."""
+    for folder in folders:
+        if (folder / program).is_file():
+            return folder / program
+    looked = ", ".join(str(folder) for folder in folders)
+    raise UserCodeError(
+        f"no {program} was found in {looked}. Put one there (a file named {program} with model_fn and predict_fn, "
+        "say), or name it in SAGEMAKER_PROGRAM."
+    )
+
+
+def import_module(path: Path) -> ModuleType:
+    """Import a file as a module, with its folder first on sys.path so that it finds its neighbours.
+
+    Whatever the module raises while it is imported goes to the caller unchanged.
+    """
+    folder = str(path.parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise UserCodeError(f"{path} cannot be imported; expected a Python file whose name ends in .py.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module

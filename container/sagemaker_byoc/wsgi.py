@@ -1,0 +1,48 @@
+"""Composition root of a gunicorn worker: settings, a model that starts to load, and the app over it."""
+
+import logging
+import os
+import threading
+import traceback
+from pathlib import Path
+
+from flask import Flask
+
+from sagemaker_byoc.logs import configure_logs
+from sagemaker_byoc.predictor import create_app
+from sagemaker_byoc.serving.model import LoadingModel, Model
+from sagemaker_byoc.serving.readiness import RUN_DIRECTORY, Readiness
+from sagemaker_byoc.settings import ServeSettings
+
+log = logging.getLogger(__name__)
+
+
+def app() -> Flask:
+    """Gunicorn's target: `sagemaker_byoc.wsgi:app()`. The model loads in a thread while /ping answers 503."""
+    settings = ServeSettings.read(os.environ)
+    configure_logs(settings.log_level)
+    readiness = Readiness(Path(os.environ[RUN_DIRECTORY]))
+    model = LoadingModel()
+    threading.Thread(target=_load, args=(model, readiness, settings), name="model-load", daemon=True).start()
+    return create_app(model, readiness, settings)
+
+
+def _load(model: LoadingModel, readiness: Readiness, settings: ServeSettings) -> None:
+    try:
+        model.finish(Model.load(settings))
+    except BaseException as error:  # noqa: BLE001 - sys.exit in a user's module must not end the thread unseen
+        reason = "".join(traceback.format_exception_only(error)).strip()
+        log.error("the model could not be loaded, /ping stays 503: %s\n%s", reason, _users_trace(error))  # noqa: TRY400
+        model.fail(reason.splitlines()[-1])
+    else:
+        readiness.mark_loaded(os.getpid())
+        log.info("model loaded from %s", settings.paths.model)
+
+
+def _users_trace(error: BaseException) -> str:
+    """The trace from the user's first frame on, the cause where a function of theirs was wrapped."""
+    shown = error.__cause__ or error
+    own = Path(__file__).parent
+    frames = [f for f in traceback.extract_tb(shown.__traceback__) if own not in Path(f.filename).parents]
+    frames = [f for f in frames if not f.filename.startswith("<frozen importlib")]
+    return "".join(traceback.format_list(frames) + traceback.format_exception_only(shown)) if frames else ""
