@@ -1,0 +1,126 @@
+"""What the image is and holds."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.docker import docker, inspect, run
+from tests.support.places import REPOSITORY
+
+pytestmark = pytest.mark.docker
+
+CAPABILITIES = "com.amazonaws.sagemaker.capabilities."
+
+
+def shell(image: str, script: str) -> str:
+    """Standard output of a shell script inside the image; asserts that it succeeds."""
+    ran = run(image, "/bin/bash", "-c", script)
+    assert ran.exit_code == 0, ran.log
+    return ran.stdout.decode()
+
+
+def test_commands_are_in_exec_form(image: str) -> None:
+    """0.2: a shell as process 1 would swallow the stop."""
+    config = inspect(image)
+    for command in (config["Entrypoint"], config["Cmd"]):
+        assert command is None or command[:2] != ["/bin/sh", "-c"], command
+    assert not any("tini" in word for word in config["Entrypoint"] or [])
+
+
+def test_labels_say_only_what_is_true(image: str) -> None:
+    """0.12: the port can be chosen; neither multi-model nor bidirectional streaming is there."""
+    labels = inspect(image)["Labels"] or {}
+    assert labels.get(CAPABILITIES + "accept-bind-to-port") == "true"
+    assert CAPABILITIES + "multi-models" not in labels
+    assert CAPABILITIES + "bidirectional-streaming" not in labels
+
+
+def test_user_is_root(image: str) -> None:
+    """0.11."""
+    assert inspect(image)["User"] in {"", "root", "0"}
+
+
+def test_output_is_unbuffered(image: str) -> None:
+    """4.7."""
+    assert "PYTHONUNBUFFERED=1" in inspect(image)["Env"]
+
+
+def test_train_and_serve_are_ours_even_with_the_toolkits_beside_them(image: str) -> None:
+    """0.1: sagemaker-training brings a console script `train` of its own."""
+    found = shell(image, "command -v train serve; type -a -p train").split()
+    assert found[:2] == ["/opt/program/train", "/opt/program/serve"]
+    assert found[2] == "/opt/program/train"
+    assert len(found) > 3, "sagemaker-training's own train should be there, behind ours"
+
+
+def test_sagemaker_training_can_be_imported(image: str) -> None:
+    """12.2: delegated to for what it does well."""
+    assert run(image, "python3", "-c", "import sagemaker_training.environment").exit_code == 0
+
+
+def test_there_is_no_compiler(image: str) -> None:
+    """A final image is for running."""
+    assert shell(image, "for tool in gcc cc g++ c++ make; do command -v $tool; done; true") == ""
+
+
+def test_what_the_newest_sdk_drives_the_image_with_is_there(image: str) -> None:
+    """12.6: /bin/bash, python3 and pip on PATH."""
+    assert "pip" in shell(image, "python3 --version >/dev/null && python3 -m pip --version && pip --version")
+
+
+def test_a_job_of_the_newest_sdk_runs(image: str, tmp_path: Path) -> None:
+    """1.4, 12.6: its entry point is bash, its argument a command line, and `train` is nowhere."""
+    ran = run(image, "-c", "chmod +x /tmp && exec python3 -c 'print(6 * 7)'", options=["--entrypoint", "/bin/bash"])
+    assert (ran.exit_code, ran.stdout) == (0, b"42\n")
+
+
+def test_files_can_be_read_by_everyone(image: str) -> None:
+    """18.6: serverless inference may not be root."""
+    program = "/opt/program $(python3 -c 'import sagemaker_byoc; print(sagemaker_byoc.__path__[0])') $(command -v python3)"
+    assert shell(image, f"find -L {program} ! -perm -o+r 2>/dev/null; find -L {program} -type d ! -perm -o+x") == ""
+
+
+def test_nothing_is_kept_below_opt_ml(image: str) -> None:
+    """0.6: the platform mounts over it."""
+    assert shell(image, "find /opt/ml -type f 2>/dev/null; true") == ""
+
+
+def test_secrets_and_addresses_of_the_build_are_not_in_the_image(image: str) -> None:
+    """Indexes are build arguments, never settings of the image."""
+    assert not [entry for entry in inspect(image)["Env"] if entry.startswith(("PIP_", "UV_", "AWS_"))]
+    assert shell(image, "cat /etc/pip.conf /root/.config/pip/pip.conf /root/.pip/pip.conf 2>/dev/null; true") == ""
+
+
+def test_no_command_and_no_input_explains_how_to_start_it(image: str) -> None:
+    """A person who types `docker run IMAGE`."""
+    ran = run(image)
+    assert "train" in ran.log
+    assert "serve" in ran.log
+    assert "Traceback" not in ran.log
+
+
+def test_installed_packages_agree_with_each_other(image: str) -> None:
+    """A broken pin is found here, not in a job."""
+    ran = run(image, "python3", "-m", "pip", "check")
+    assert ran.exit_code == 0, ran.log
+
+
+def _context(tmp_path: Path, note: str) -> Path:
+    """A copy of what the build reads, with another user program in it."""
+    context = tmp_path / "context"
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=REPOSITORY, capture_output=True, check=True
+    ).stdout.decode()
+    for name in listed.splitlines():
+        source = REPOSITORY / name
+        if source.is_file() and not name.startswith("tests/"):
+            (context / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, context / name)
+    wheels = REPOSITORY / "container" / "wheels"
+    for wheel in wheels.glob("*.whl"):
+        os.link(wheel, context / "container" / "wheels" / wheel.name)
+    (context / "opt_ml_template" / "code" / "train.py").write_text(f"print({note!r})\n")
+    return context

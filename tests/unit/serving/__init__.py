@@ -1,0 +1,1 @@
+"""Mirrors sagemaker_byoc.serving."""

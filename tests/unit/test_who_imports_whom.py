@@ -1,0 +1,155 @@
+"""The layers: which module may import which, read from the source without running it."""
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.places import HARNESS, RUNTIME
+
+LEAVES = {"sagemaker_byoc.errors", "sagemaker_byoc.paths", "sagemaker_byoc.logs"}
+EXECUTABLES = {"train": "sagemaker_byoc.train!", "serve": "sagemaker_byoc.serve!"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import: who, what, and whether it happens only when a function is called or a checker reads."""
+
+    importer: str
+    imported: str
+    deferred: bool
+
+
+def _modules(package: Path) -> dict[str, Path]:
+    """Module name to file, the two executables included."""
+    found = {}
+    for path in package.rglob("*.py"):
+        parts = path.relative_to(package.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    found.update({name: package / file for file, name in EXECUTABLES.items() if (package / file).is_file()})
+    return found
+
+
+def _imports(package: Path) -> list[Import]:
+    modules = _modules(package)
+    found = []
+    for importer, path in modules.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        deferred = {
+            id(node)
+            for outer in ast.walk(tree)
+            if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef)
+            or (isinstance(outer, ast.If) and "TYPE_CHECKING" in ast.dump(outer.test))
+            for node in ast.walk(outer)
+        }
+        for node in ast.walk(tree):
+            for imported in _names(node, modules):
+                found.append(Import(importer, imported, id(node) in deferred))
+    return found
+
+
+def _names(node: ast.AST, modules: dict[str, Path]) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, f"relative import in line {node.lineno}: imports are absolute here"
+        module = node.module or ""
+        inner = [f"{module}.{alias.name}" for alias in node.names]
+        return [name if name in modules else module for name in inner]
+    return []
+
+
+@pytest.fixture(scope="module")
+def runtime() -> list[Import]:
+    """All imports of the runtime."""
+    return _imports(RUNTIME)
+
+
+@pytest.fixture(scope="module")
+def harness() -> list[Import]:
+    """All imports of the local harness."""
+    return _imports(HARNESS)
+
+
+def _of(imports: list[Import], package: str) -> list[Import]:
+    return [one for one in imports if one.imported == package or one.imported.startswith(package + ".")]
+
+
+def test_leaves_import_nothing_of_ours(runtime: list[Import]) -> None:
+    """errors, paths and logs are at the bottom."""
+    assert not [one for one in _of(runtime, "sagemaker_byoc") if one.importer in LEAVES]
+
+
+def test_training_and_serving_never_import_each_other(runtime: list[Import]) -> None:
+    """Two roles, one image."""
+    rooms = {"sagemaker_byoc.training": "sagemaker_byoc.serving", "sagemaker_byoc.serving": "sagemaker_byoc.training"}
+    for room, other in rooms.items():
+        assert not [one for one in _of(runtime, other) if one.importer.startswith(room)]
+
+
+def test_flask_is_known_to_predictor_only(runtime: list[Import]) -> None:
+    """Routes and statuses are in one place."""
+    assert {one.importer for one in _of(runtime, "flask") + _of(runtime, "werkzeug")} <= {"sagemaker_byoc.predictor"}
+
+
+@pytest.mark.parametrize("package", ["torch", "horovod", "tensorflow", "sklearn", "boto3", "local_sagemaker"])
+def test_runtime_imports_no_framework_and_nothing_of_the_host(runtime: list[Import], package: str) -> None:
+    """Only templates and users' programs know a framework."""
+    assert not _of(runtime, package)
+
+
+def test_sagemaker_training_is_imported_only_when_it_is_needed(runtime: list[Import]) -> None:
+    """Lazy, and in the launcher's room alone."""
+    for one in _of(runtime, "sagemaker_training"):
+        assert one.deferred, one
+        assert one.importer.startswith("sagemaker_byoc.training."), one
+
+
+def test_training_imports_the_standard_library_only(runtime: list[Import]) -> None:
+    """The time to a script's first line is paid by every job."""
+    import sys
+
+    for one in runtime:
+        if one.importer.startswith("sagemaker_byoc.training") and not one.deferred:
+            assert one.imported.split(".")[0] in {*sys.stdlib_module_names, "sagemaker_byoc"}, one
+
+
+def test_harness_shares_nothing_with_the_runtime_but_paths(harness: list[Import]) -> None:
+    """Two readings of the contract check each other; shared code would agree with itself in error."""
+    shared = {one.imported for one in _of(harness, "sagemaker_byoc")}
+    assert shared <= {"sagemaker_byoc.paths", "sagemaker_byoc"}
+
+
+def test_harness_imports_no_framework(harness: list[Import]) -> None:
+    """The host needs no torch."""
+    assert not _of(harness, "torch")
+
+
+@pytest.mark.parametrize("package", [RUNTIME, HARNESS], ids=["runtime", "harness"])
+def test_no_module_imports_itself_by_way_of_others(package: Path) -> None:
+    """No import cycles, deferred ones not counted."""
+    modules = _modules(package)
+    graph: dict[str, set[str]] = {name: set() for name in modules}
+    for one in _imports(package):
+        if not one.deferred and one.imported in modules and one.imported != one.importer:
+            graph[one.importer].add(one.imported)
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join([*path[path.index(name) :], name])
+        if name not in done:
+            for imported in sorted(graph[name]):
+                visit(imported, (*path, name))
+            done.add(name)
+
+    for name in sorted(graph):
+        visit(name, ())
+
+
+@pytest.mark.parametrize("name", ["train", "serve"])
+def test_executables_stay_a_few_lines(name: str) -> None:
+    """Linters and type checkers do not look into files without a suffix."""
+    lines = [line for line in (RUNTIME / name).read_text().splitlines() if line.strip()]
+    assert len(lines) <= 8
+    assert lines[0] == "#!/usr/bin/env python3"
