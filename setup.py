@@ -13,7 +13,10 @@ setup(
     python_requires=">=3.11",
     packages=RUNTIME + HARNESS,
     package_dir={"": "container", "local_sagemaker": "local_test/local_sagemaker"},
-    package_data={"sagemaker_byoc": ["nginx.conf", "py.typed", "train", "serve"], "local_sagemaker": ["py.typed"]},
+    package_data={
+        "sagemaker_byoc": ["nginx.conf", "py.typed", "train", "serve", "default"],
+        "local_sagemaker": ["py.typed"],
+    },
     install_requires=["flask>=3.1,<4", "gunicorn>=27.0.1,<28", "numpy>=1.26,<3"],
     extras_require={
         "local": [

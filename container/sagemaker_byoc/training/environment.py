@@ -14,6 +14,8 @@ from sagemaker_byoc.training.accelerators import count_gpus, count_neurons
 from sagemaker_byoc.training.entry_point import EntryPoint
 from sagemaker_byoc.training.job import HOMOGENEOUS, TrainingJob
 
+KERNEL_LIMIT = 128 * 1024  # Linux refuses to start a program with a longer variable or argument
+
 
 def user_arguments(job: TrainingJob) -> list[str]:
     """`--name value` for each of the user's hyperparameters by name, `-n value` for names of one letter."""
@@ -129,6 +131,13 @@ def _encode(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def split_too_long(environ: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The variables that the kernel takes, and the names of those it refuses for their length."""
+    sizes = {name: len(os.fsencode(name)) + len(os.fsencode(value)) + 2 for name, value in environ.items()}
+    fitting = {name: value for name, value in environ.items() if sizes[name] <= KERNEL_LIMIT}
+    return fitting, tuple(sorted(set(environ) - set(fitting)))
 
 
 def _without_nul(variables: dict[str, str]) -> dict[str, str]:

@@ -58,7 +58,9 @@ class Hyperparameter:
 
     @property
     def argument(self) -> str:
-        """What argv holds; booleans as True and False, as SageMaker's toolkit writes them."""
+        """What argv holds: booleans as True and False, objects as `k=v,k=v`, as SageMaker's toolkit writes them."""
+        if isinstance(self.value, dict):
+            return ",".join(f"{key}={value}" for key, value in sorted(self.value.items()))
         return str(self.value) if isinstance(self.value, bool) else self.text
 
     @property
@@ -176,8 +178,15 @@ def _check_hosts(resource_config: Mapping[str, Any], path: Path) -> None:
     if hosts and current and current not in hosts:
         raise PlatformInputError(f"{path}: 'current_host' {current!r} is not one of 'hosts' {hosts!r}.")
     groups = resource_config.get("instance_groups")
-    if groups is not None and not (isinstance(groups, list) and all(isinstance(group, dict) for group in groups)):
+    if groups is None:
+        return
+    if not (isinstance(groups, list) and all(isinstance(group, dict) for group in groups)):
         raise PlatformInputError(f"{path}: key 'instance_groups' is {groups!r}; expected a list of objects.")
+    for group in groups:
+        if not isinstance(group.get("hosts", []), list):
+            raise PlatformInputError(
+                f"{path}: 'hosts' of an instance group is {group['hosts']!r}; expected a list of host names."
+            )
 
 
 def _refuse_constant(name: str) -> None:

@@ -27,6 +27,7 @@ class LaunchPlan:
     environ: Mapping[str, str]
     folder: Path
     stop_grace_seconds: float
+    omitted: tuple[str, ...] = ()
 
 
 class StderrTail(threading.Thread):

@@ -11,6 +11,9 @@ from pathlib import Path
 LIMIT = 1024
 _HEADLINE = 600
 _TRACEBACK = "Traceback (most recent call last):"
+_GROUP = "  + Exception Group Traceback (most recent call last):"
+_GROUP_MARGIN = re.compile(r"^\s*[|+] ?", re.MULTILINE)
+_ERROR_LINE = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt|Warning)(: |$)")
 _CHAINED = (
     "During handling of the above exception, another exception occurred:",
     "The above exception was the direct cause of the following exception:",
@@ -49,7 +52,9 @@ def failure_reason(outcome: Outcome, script: str) -> str:
 
 
 def _from_traceback(tail: str) -> str:
-    before, _, last = tail.rpartition(_TRACEBACK)
+    before, _, last = tail.rpartition(_GROUP if _GROUP in tail else _TRACEBACK)
+    if _GROUP in tail:
+        last = _GROUP_MARGIN.sub("", last)
     frames, exception = _split_traceback(last)
     parts = [_clip(exception, _HEADLINE)]
     cause = _cause(before)
@@ -97,6 +102,9 @@ def _from_exit(outcome: Outcome, script: str, tail: str) -> str:
     headline = f"{script} {_describe_exit(outcome)}"
     if not lines:
         return headline
+    if outcome.exit_code == 1 and _ERROR_LINE.match(lines[-1]):
+        # A syntax error in the script itself is printed without the traceback's first line.
+        return _clip("\n".join([_clip(lines[-1], _HEADLINE), *lines[-6:-1]]), LIMIT)
     # The last line is the likely reason: sys.exit("text"), a syntax error, a shell's complaint.
     earlier = lines[-16:-1]
     text = f"{headline}: {_clip(lines[-1], _HEADLINE)}"

@@ -10,7 +10,7 @@ from sagemaker_byoc.errors import EXIT_BUG, ByocError
 from sagemaker_byoc.paths import MLPaths
 from sagemaker_byoc.settings import TrainSettings, read_paths
 from sagemaker_byoc.training.entry_point import code_folders, find_entry_point
-from sagemaker_byoc.training.environment import derive_environment, user_arguments
+from sagemaker_byoc.training.environment import derive_environment, split_too_long, user_arguments
 from sagemaker_byoc.training.job import TrainingJob
 from sagemaker_byoc.training.launch import LaunchPlan, execute
 from sagemaker_byoc.training.report import failure_reason, write_failure
@@ -38,6 +38,12 @@ def train(settings: TrainSettings, environ: Mapping[str, str]) -> int:
     job = TrainingJob.read(settings.paths, environ)
     plan = plan_launch(job, settings, environ)
     _make_folders(settings.paths)
+    if plan.omitted:
+        print(
+            f"sagemaker-byoc: longer than a variable may be and left out: {', '.join(plan.omitted)}; "
+            f"read {settings.paths.config / 'hyperparameters.json'} instead",
+            file=sys.stderr,
+        )
     outcome = execute(plan)
     if outcome.exit_code != 0:
         write_failure(settings.paths.failure, failure_reason(outcome, plan.script))
@@ -50,12 +56,14 @@ def plan_launch(job: TrainingJob, settings: TrainSettings, environ: Mapping[str,
     staged = stage_source(submitted, settings.paths.code)
     program = settings.program or job.value("sagemaker_program")
     entry = find_entry_point(program, code_folders(settings.paths, staged))
+    variables, omitted = split_too_long(derive_environment(job, entry, environ))
     return LaunchPlan(
         script=entry.name,
         command=(*entry.command, *user_arguments(job)),
-        environ=derive_environment(job, entry, environ),
+        environ=variables,
         folder=entry.folder,
         stop_grace_seconds=settings.stop_grace_seconds,
+        omitted=omitted,
     )
 
 
