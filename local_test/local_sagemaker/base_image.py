@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_sagemaker.errors import BuildFailed, EngineMissing
+from local_sagemaker.errors import BuildFailedError, EngineMissingError
+from local_sagemaker.progress import silent
 
 BASE_IMAGE_TAG = "sagemaker-byoc-base:bookworm"
 SUITE = "bookworm"
@@ -23,6 +24,12 @@ CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 PACKAGES = ("ca-certificates", "python3", "python3-venv")
 # Documentation and translations make up a sixth of the tree and nothing in a container reads them.
 EXCLUDED_PATHS = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
+WHEELS = "/usr/share/python-wheels"
+INSTALL_PIP = (
+    f'PYTHONPATH="$(echo {WHEELS}/pip-*.whl)" python3 -m pip install '
+    f"--no-index --no-compile --find-links {WHEELS} pip setuptools"
+)
+MEMORY_DIR = Path("/dev/shm")  # noqa: S108 - mmdebstrap makes a private folder below it
 PIP_CONF = f"[global]\ncert = {CA_BUNDLE}\ndisable-pip-version-check = true\nroot-user-action = ignore\n"
 
 
@@ -39,7 +46,7 @@ def debian_sources(indextargets: str, suite: str = SUITE) -> tuple[str, ...]:
     """Turn the output of ``apt-get indextargets`` (lines "URI CODENAME COMPONENT") into sources.list lines.
 
     Raises:
-        EngineMissing: if this machine's apt knows no mirror of the suite.
+        EngineMissingError: if this machine's apt knows no mirror of the suite.
     """
     wanted = (suite, f"{suite}-updates", f"{suite}-security")
     found: dict[str, str] = {}
@@ -48,7 +55,7 @@ def debian_sources(indextargets: str, suite: str = SUITE) -> tuple[str, ...]:
         if len(fields) == 3 and fields[1] in wanted and fields[2] == "main":
             found.setdefault(fields[1], fields[0])
     if suite not in found:
-        raise EngineMissing(
+        raise EngineMissingError(
             f"apt on this machine knows no mirror of Debian {suite}",
             f"expected a 'deb ... {suite} main' line whose index is downloaded",
             "run `apt-get update` on a Debian 12 machine, or name a base image with `byoc build --base-image IMAGE`",
@@ -69,8 +76,7 @@ def plan_base_image(
         'ln -sf /usr/bin/python3 "$1/usr/local/bin/python"',
         f'install -m 0644 "{pip_conf}" "$1/etc/pip.conf"',
         # Debian switches ensurepip off but ships its wheels, so pip installs itself without a download.
-        'chroot "$1" sh -c \'PYTHONPATH="$(echo /usr/share/python-wheels/pip-*.whl)" python3 -m pip install '
-        "--no-index --no-compile --find-links /usr/share/python-wheels pip setuptools'",
+        f"chroot \"$1\" sh -c '{INSTALL_PIP}'",
         'rm -rf "$1"/root/.cache "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*.bin',
     ]
     bootstrap = [
@@ -102,29 +108,29 @@ def require_bootstrap_tools() -> str:
     """Check that this machine can bootstrap Debian; returns the docker command line client.
 
     Raises:
-        EngineMissing: naming the missing tool and how to install it.
+        EngineMissingError: naming the missing tool and how to install it.
     """
     if shutil.which("apt-get") is None:
-        raise EngineMissing(
+        raise EngineMissingError(
             "this machine has no apt-get, so a base image cannot be made from Debian packages",
             "expected Debian 12 or a system derived from it",
             "name a base image that you have instead: `byoc build --base-image IMAGE`",
         )
     if shutil.which("mmdebstrap") is None:
-        raise EngineMissing(
+        raise EngineMissingError(
             "mmdebstrap is not installed",
             "it makes the base image from Debian packages",
             "run `apt-get install mmdebstrap`, or name a base image: `byoc build --base-image IMAGE`",
         )
     if os.geteuid() != 0:
-        raise EngineMissing(
+        raise EngineMissingError(
             f"bootstrapping Debian needs root, and this is user {os.geteuid()}",
             "mmdebstrap changes root into the new file system",
             "run `sudo byoc base-image` once, or name a base image: `byoc build --base-image IMAGE`",
         )
     docker = shutil.which("docker")
     if docker is None:
-        raise EngineMissing(
+        raise EngineMissingError(
             "the docker command is not on PATH",
             "it imports and builds images",
             "install Docker (Debian: `apt-get install docker.io`)",
@@ -135,12 +141,12 @@ def require_bootstrap_tools() -> str:
 def bootstrap_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment for the bootstrap: pip's own settings name folders that the new file system does not have."""
     clean = {key: value for key, value in environ.items() if not key.startswith("PIP_")}
-    if Path("/dev/shm").is_dir():
-        clean["TMPDIR"] = "/dev/shm"  # spares thousands of disk syncs while packages unpack
+    if MEMORY_DIR.is_dir():
+        clean["TMPDIR"] = str(MEMORY_DIR)  # spares thousands of disk syncs while packages unpack
     return clean
 
 
-def build_base_image(tag: str = BASE_IMAGE_TAG, report: Callable[[str], None] = lambda line: None) -> str:
+def build_base_image(tag: str = BASE_IMAGE_TAG, report: Callable[[str], None] = silent) -> str:
     """Bootstrap Debian, import it under ``tag`` and return the tag. Takes about a minute.
 
     Args:
@@ -148,8 +154,8 @@ def build_base_image(tag: str = BASE_IMAGE_TAG, report: Callable[[str], None] = 
         report: called with one line per step, for the user to follow.
 
     Raises:
-        EngineMissing: if a tool, root or the mirror is missing.
-        BuildFailed: if the bootstrap or the import fails; carries the last lines of its log.
+        EngineMissingError: if a tool, root or the mirror is missing.
+        BuildFailedError: if the bootstrap or the import fails; carries the last lines of its log.
     """
     docker = require_bootstrap_tools()
     listing = subprocess.run(
@@ -181,13 +187,13 @@ def _pipe(plan: BaseImagePlan, log: Path) -> None:
         if imported.returncode == 0:
             # A truncated archive may import well; an image of half a system must not stay.
             subprocess.run([plan.import_[0], "image", "rm", plan.tag], capture_output=True, check=False)
-        raise BuildFailed(
+        raise BuildFailedError(
             f"mmdebstrap ended with exit code {bootstrap.returncode}",
             tail,
             "check that `apt-get update` works on this machine",
         )
     if imported.returncode != 0:
-        raise BuildFailed(
+        raise BuildFailedError(
             f"docker import ended with exit code {imported.returncode}",
             imported.stderr.strip(),
             "check `byoc doctor`",

@@ -24,7 +24,7 @@ class LocalSageMakerError(Exception):
         super().__init__("\n  ".join(part for part in (happened, expected, next_step) if part))
 
 
-class JobFailed(LocalSageMakerError):
+class JobFailedError(LocalSageMakerError):
     """The container ran and failed: a training job with status Failed, or an endpoint that died."""
 
     exit_code = 1
@@ -36,25 +36,19 @@ class UsageError(LocalSageMakerError):
     exit_code = 2
 
 
-class EngineMissing(LocalSageMakerError):
+class EngineMissingError(LocalSageMakerError):
     """Something that the machine must have is absent: the Docker engine, an image, a Debian tool."""
 
     exit_code = 3
 
 
-class BuildFailed(LocalSageMakerError):
+class BuildFailedError(LocalSageMakerError):
     """The image or its base could not be built."""
 
     exit_code = 4
 
 
-class TimedOut(LocalSageMakerError):
+class TimedOutError(LocalSageMakerError):
     """A limit in seconds passed before the awaited thing happened."""
 
     exit_code = 5
-
-
-class Interrupted(LocalSageMakerError):
-    """The user pressed Ctrl-C, or the process was asked to stop."""
-
-    exit_code = 130

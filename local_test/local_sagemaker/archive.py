@@ -1,0 +1,81 @@
+"""``model.tar.gz`` and ``output.tar.gz``: packing a folder as the platform does, and unpacking an archive safely."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+from local_sagemaker.errors import UsageError
+
+
+def pack(directory: Path, archive: Path) -> Path:
+    """Pack the contents of ``directory``, with paths relative to it; an absent directory gives an empty archive.
+
+    The archive appears under its name only when complete. Returns ``archive``.
+    """
+    partial = archive.with_name(f".{archive.name}.partial")
+    with tarfile.open(partial, "w:gz") as tar:
+        for path in sorted(directory.iterdir()) if directory.is_dir() else ():
+            tar.add(path, arcname=path.name)
+    partial.replace(archive)
+    return archive
+
+
+def unpack(archive: Path, directory: Path) -> Path:
+    """Unpack a ``.tar.gz`` below ``directory``; returns ``directory``.
+
+    Raises:
+        UsageError: if the file is no archive, or a member of it would land outside of ``directory``.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with tarfile.open(archive, "r:*") as tar:
+            tar.extractall(directory, filter="data")
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"there is no file {archive}", "expected a model.tar.gz", "train first: `byoc train`"
+        ) from error
+    except tarfile.FilterError as error:
+        raise UsageError(
+            f"{archive} is refused: {error}",
+            "expected paths inside the model directory",
+            "pack it again from inside of the model directory: `tar -czf model.tar.gz -C MODEL_DIR .`",
+        ) from error
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise UsageError(
+            f"{archive} cannot be unpacked: {error}",
+            "expected a gzip-compressed tar archive",
+            "pack it with `tar -czf model.tar.gz -C MODEL_DIR .`",
+        ) from error
+    return directory
+
+
+def make_read_only(directory: Path) -> None:
+    """Take the write permission from a tree, as a hosted model's directory has none."""
+    for path in (directory, *directory.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode & ~0o222)
+
+
+def remove_tree(directory: Path) -> None:
+    """Delete a tree, read-only folders included; an absent one is fine."""
+    if not directory.is_dir():
+        return
+    for parent, folders, _ in os.walk(directory):
+        for path in (Path(parent), *(Path(parent, name) for name in folders)):
+            if not path.is_symlink():
+                path.chmod(path.stat().st_mode | 0o700)
+    shutil.rmtree(directory)
+
+
+def copy_code(source: Path, target: Path) -> Path:
+    """Copy the user's code folder, leaving out caches; returns ``target``."""
+    shutil.copytree(
+        source,
+        target,
+        symlinks=True,
+        ignore=shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".ipynb_checkpoints"),
+    )
+    return target

@@ -1,0 +1,106 @@
+"""What a container is, whichever way it runs: a plan, an engine that starts it, and the running thing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+SHM_BYTES = 64 * 1024 * 1024
+BASE_DIR = "/opt/ml"
+SERVING_PORT = 8080
+
+Command = Literal["train", "serve"]
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A folder of this machine that the container sees at ``target``, a path below /opt/ml."""
+
+    source: Path
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class ContainerPlan:
+    """One container, completely described and not yet started.
+
+    Attributes:
+        name: unique on this machine.
+        command: the single argument that the platform starts an image with.
+        image: the image's tag; the process engine ignores it.
+        base_directory: the folder that stands for /opt/ml where there is no container.
+        environment: variables, the platform's and the user's.
+        mounts: folders of this machine inside of the container.
+        hostname: the container's own name on its network.
+        network: ``bridge`` or ``none``.
+        port: the port of 127.0.0.1 to publish, 0 for any free one, None for none.
+        labels: what to find the container by.
+    """
+
+    name: str
+    command: Command
+    image: str
+    base_directory: Path
+    environment: Mapping[str, str]
+    mounts: tuple[Mount, ...] = ()
+    hostname: str = "algo-1"
+    network: str = "bridge"
+    port: int | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class Running(Protocol):
+    """A container that was started."""
+
+    @property
+    def port(self) -> int | None:
+        """The published port of 127.0.0.1, if any."""
+
+    def logs(self) -> Iterator[bytes]:
+        """Yield standard output and standard error as written, until the container ends. To be called once."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end and return the exit code (128 + n for signal n).
+
+        Raises:
+            TimeoutError: after ``timeout`` seconds.
+        """
+
+    def stop(self, grace_seconds: float) -> int:
+        """Send SIGTERM, after the grace SIGKILL; return the exit code. Fine if it has ended already."""
+
+    def remove(self) -> None:
+        """Leave nothing of it on this machine: kill it if it runs and delete it. Fine to call twice."""
+
+
+class Engine(Protocol):
+    """A way of running containers."""
+
+    @property
+    def name(self) -> str:
+        """As written after ``--engine``."""
+
+    @property
+    def network_interface(self) -> str:
+        """The name of the network interface that a container finds."""
+
+    @property
+    def leaves_out(self) -> tuple[str, ...]:
+        """What of the platform this engine does not show, in sentences for the user."""
+
+    def describe(self, plan: ContainerPlan) -> str:
+        """The shell command that ``start`` amounts to."""
+
+    def start(self, plan: ContainerPlan) -> Running:
+        """Start the container.
+
+        Raises:
+            EngineMissingError: if the engine, the image or the runtime is absent.
+            UsageError: if the port is taken.
+        """
+
+    def give_back(self, directory: Path, image: str) -> None:
+        """Make files that the container wrote below ``directory`` belong to the invoking user."""

@@ -1,0 +1,204 @@
+"""Containers of the Docker engine, through its SDK."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import docker.errors
+from requests.exceptions import RequestException
+
+from local_sagemaker.engines.base import SERVING_PORT, SHM_BYTES, ContainerPlan
+from local_sagemaker.errors import EngineMissingError, UsageError
+
+LOOPBACK = "127.0.0.1"
+
+
+def docker_answers() -> bool:
+    """Whether a Docker engine answers on this machine."""
+    try:
+        client = docker.from_env(timeout=5)
+    except docker.errors.DockerException:
+        return False
+    try:
+        return bool(client.ping())
+    except (docker.errors.DockerException, RequestException):
+        return False
+    finally:
+        client.close()
+
+
+@dataclass(frozen=True)
+class DockerEngine:
+    """Runs plans as containers."""
+
+    client: Any
+    name: str = "docker"
+    network_interface: str = "eth0"
+    leaves_out: tuple[str, ...] = ()
+
+    @classmethod
+    def connect(cls) -> DockerEngine:
+        """Connect to the engine of the environment (DOCKER_HOST) or the local one.
+
+        Raises:
+            EngineMissingError: if none answers.
+        """
+        try:
+            client = docker.from_env(timeout=60)
+            client.ping()
+        except (docker.errors.DockerException, RequestException) as error:
+            raise EngineMissingError(
+                f"no Docker engine answers: {error}",
+                "the docker engine needs a running Docker",
+                "start Docker, or run without containers: --engine process",
+            ) from error
+        return cls(client)
+
+    def describe(self, plan: ContainerPlan) -> str:
+        """The ``docker run`` command that ``start`` amounts to."""
+        words = ["docker", "run", "--name", plan.name, "--hostname", plan.hostname, "--network", plan.network]
+        words += ["--shm-size", str(SHM_BYTES)]
+        for key, value in sorted(plan.labels.items()):
+            words += ["--label", f"{key}={value}"]
+        for key, value in sorted(plan.environment.items()):
+            words += ["--env", f"{key}={value}"]
+        for mount in plan.mounts:
+            words += ["--volume", f"{mount.source}:{mount.target}{':ro' if mount.read_only else ''}"]
+        if plan.port is not None:
+            words += ["--publish", f"{LOOPBACK}:{plan.port or ''}:{SERVING_PORT}"]
+        return shlex.join([*words, plan.image, plan.command])
+
+    def start(self, plan: ContainerPlan) -> DockerContainer:
+        """Create the container, attach to its output, then start it, so that no byte of the log is missed.
+
+        Raises:
+            EngineMissingError: if the image is absent.
+            UsageError: if the port is taken, or Docker refuses the plan.
+        """
+        try:
+            container = self.client.containers.create(plan.image, [plan.command], **self._options(plan))
+        except docker.errors.ImageNotFound as error:
+            raise EngineMissingError(
+                f"there is no image {plan.image}",
+                "a job runs in an image that this machine has",
+                f"build it: `byoc build --tag {plan.image}`",
+            ) from error
+        except docker.errors.APIError as error:
+            raise _refused(plan, error) from error
+        try:
+            chunks = container.attach(stdout=True, stderr=True, stream=True, logs=False)
+            container.start()
+            container.reload()
+        except docker.errors.APIError as error:
+            container.remove(force=True, v=True)
+            raise _refused(plan, error) from error
+        except BaseException:
+            container.remove(force=True, v=True)
+            raise
+        return DockerContainer(container, chunks)
+
+    def _options(self, plan: ContainerPlan) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "name": plan.name,
+            "hostname": plan.hostname,
+            "network_mode": plan.network,
+            "environment": dict(plan.environment),
+            "labels": dict(plan.labels),
+            "shm_size": SHM_BYTES,
+            "volumes": {
+                str(mount.source): {"bind": mount.target, "mode": "ro" if mount.read_only else "rw"}
+                for mount in plan.mounts
+            },
+        }
+        if plan.network == "none":
+            # A host of a job always finds itself by name; without a network Docker does not see to that.
+            options["extra_hosts"] = {plan.hostname: LOOPBACK}
+        if plan.port is not None:
+            options["ports"] = {f"{SERVING_PORT}/tcp": (LOOPBACK, plan.port or None)}
+        return options
+
+    def give_back(self, directory: Path, image: str) -> None:
+        """Change the owner of what root wrote in the container to the invoking user, where that is not root."""
+        user = os.getuid()
+        if user == 0 or not directory.exists():
+            return
+        self.client.containers.run(
+            image,
+            ["-R", f"{user}:{os.getgid()}", "/byoc-job"],
+            entrypoint="chown",
+            volumes={str(directory): {"bind": "/byoc-job", "mode": "rw"}},
+            network_mode="none",
+            user="0:0",
+            remove=True,
+        )
+
+
+class DockerContainer:
+    """A started container, with a thread that waits for its end."""
+
+    def __init__(self, container: Any, chunks: Iterator[bytes]) -> None:
+        self._container = container
+        self._chunks = chunks
+        self._ended = threading.Event()
+        self._exit_code = 0
+        self.port = _published_port(container.attrs)
+        threading.Thread(target=self._await_end, name=f"wait-{container.name}", daemon=True).start()
+
+    def _await_end(self) -> None:
+        try:
+            self._exit_code = int(self._container.wait(timeout=None)["StatusCode"])
+        except (docker.errors.DockerException, RequestException):
+            self._exit_code = 137  # removed or lost behind our back; nobody can tell how it ended
+        finally:
+            self._ended.set()
+
+    def logs(self) -> Iterator[bytes]:
+        """Yield the raw bytes of both streams until the container ends."""
+        yield from self._chunks
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end; see ``Running.wait``."""
+        if not self._ended.wait(timeout):
+            raise TimeoutError
+        return self._exit_code
+
+    def stop(self, grace_seconds: float) -> int:
+        """SIGTERM, after the grace SIGKILL, as ``docker stop`` does."""
+        if not self._ended.is_set():
+            with suppress(docker.errors.APIError):  # it may end by itself meanwhile
+                self._container.kill(signal="SIGTERM")
+            if not self._ended.wait(grace_seconds):
+                with suppress(docker.errors.APIError):
+                    self._container.kill(signal="SIGKILL")
+        return self.wait()
+
+    def remove(self) -> None:
+        """Kill it if it runs, and delete it with its anonymous volumes."""
+        with suppress(docker.errors.NotFound):
+            self._container.remove(force=True, v=True)
+
+
+def _published_port(attributes: dict[str, Any]) -> int | None:
+    bindings = attributes["NetworkSettings"]["Ports"].get(f"{SERVING_PORT}/tcp")
+    return int(bindings[0]["HostPort"]) if bindings else None
+
+
+def _refused(plan: ContainerPlan, error: docker.errors.APIError) -> UsageError:
+    reason = error.explanation or str(error)
+    if "port is already allocated" in reason or "address already in use" in reason:
+        return UsageError(
+            f"port {plan.port} of {LOOPBACK} is taken", "an endpoint needs a free port", "choose another, or --port 0"
+        )
+    return UsageError(
+        f"Docker refuses to start {plan.image}: {reason}",
+        f"the image must have an executable {plan.command} on PATH and accept the mounts",
+        "see the plan with --dry-run",
+    )

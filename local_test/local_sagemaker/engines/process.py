@@ -1,0 +1,189 @@
+"""Plain processes of this machine in place of containers: the same runtime, with a folder standing for /opt/ml."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from local_sagemaker.engines.base import BASE_DIR, ContainerPlan, Mount
+from local_sagemaker.engines.process_tree import session_and_descendants
+from local_sagemaker.errors import EngineMissingError, UsageError
+
+LOOPBACK = "127.0.0.1"
+CHUNK_BYTES = 65536
+# How long the output of a stopped tree may stay open before it is killed for good, in seconds.
+REAP_SECONDS = 10.0
+# What a surrounding job or a user's shell may have set for itself, and must not leak into this job.
+PRIVATE_PREFIXES = ("SM_", "SAGEMAKER_", "TRAINING_JOB_", "BYOC_")
+
+
+@dataclass(frozen=True)
+class ProcessEngine:
+    """Runs plans with this Python and this machine's installed packages."""
+
+    name: str = "process"
+    network_interface: str = "lo"
+    leaves_out: tuple[str, ...] = (
+        "no container: the job sees this machine's files, network and processes",
+        "not the image: this Python and its packages run, and nginx only if it is on PATH",
+        "/opt/ml is a folder named by SAGEMAKER_BASE_DIR, and channels are links to your own folders",
+    )
+
+    def describe(self, plan: ContainerPlan) -> str:
+        """The ``env ... python train`` command that ``start`` amounts to."""
+        ours = _own_environment(plan, plan.port or 0)
+        return shlex.join(["env", *(f"{key}={value}" for key, value in sorted(ours.items())), *_argv(plan)])
+
+    def start(self, plan: ContainerPlan) -> RunningProcess:
+        """Link the mounts below the base directory and start the runtime in a session of its own.
+
+        Raises:
+            EngineMissingError: if the runtime is not installed.
+            UsageError: if the port is taken.
+        """
+        argv = _argv(plan)
+        for mount in plan.mounts:
+            _link(mount, plan.base_directory)
+        port = None if plan.port is None else free_port(plan.port)
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(PRIVATE_PREFIXES)}
+        process = subprocess.Popen(
+            argv,
+            cwd=plan.base_directory,
+            env=inherited | _own_environment(plan, port),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            bufsize=0,
+        )
+        return RunningProcess(process, port)
+
+    def give_back(self, directory: Path, image: str) -> None:
+        """Nothing to do: the process runs as the invoking user."""
+
+
+class RunningProcess:
+    """The runtime and every process below it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int | None) -> None:
+        self._process = process
+        self.port = port
+        self._ended = threading.Event()
+        threading.Thread(target=self._await_end, name=f"wait-{process.pid}", daemon=True).start()
+
+    def _await_end(self) -> None:
+        self._process.wait()
+        # A container ends with its first process; whatever that left behind ends now, or the log stays open.
+        for pid in session_and_descendants(self._process.pid):
+            _signal(pid, signal.SIGKILL)
+        self._ended.set()
+
+    def logs(self) -> Iterator[bytes]:
+        """Yield the raw bytes of both streams until the last process has closed them."""
+        stream = self._process.stdout
+        if stream is None:
+            return
+        with stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                yield chunk
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end; see ``Running.wait``."""
+        if not self._ended.wait(timeout):
+            raise TimeoutError
+        code = self._process.returncode
+        return 128 - code if code < 0 else code
+
+    def stop(self, grace_seconds: float) -> int:
+        """SIGTERM to the runtime, as to process 1 of a container; after the grace SIGKILL to its whole tree."""
+        if not self._ended.is_set():
+            _signal(self._process.pid, signal.SIGTERM)
+            if not self._ended.wait(grace_seconds):
+                self._kill_tree()
+        return self.wait()
+
+    def remove(self) -> None:
+        """Kill the tree if it runs."""
+        if not self._ended.is_set():
+            self._kill_tree()
+        self._ended.wait(REAP_SECONDS)
+
+    def _kill_tree(self) -> None:
+        tree = session_and_descendants(self._process.pid)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        for pid in tree:
+            _signal(pid, signal.SIGKILL)
+
+
+def free_port(port: int) -> int:
+    """Return ``port`` if it is free on 127.0.0.1, or any free one for 0.
+
+    Raises:
+        UsageError: if it is taken.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            raise UsageError(
+                f"port {port} of {LOOPBACK} cannot be used: {error.strerror}",
+                "an endpoint needs a free port",
+                "choose another, or --port 0",
+            ) from error
+        return int(probe.getsockname()[1])
+
+
+def runtime_directory() -> Path:
+    """Where the package that runs inside of the image is installed on this machine.
+
+    Raises:
+        EngineMissingError: if it is not.
+    """
+    spec = importlib.util.find_spec("sagemaker_byoc")
+    if spec is None or not spec.submodule_search_locations:
+        raise EngineMissingError(
+            "the package sagemaker_byoc is not installed in this Python",
+            f"the process engine runs it with {sys.executable}",
+            "run `pip install -e .` in the checkout, or use --engine docker",
+        )
+    return Path(spec.submodule_search_locations[0])
+
+
+def _argv(plan: ContainerPlan) -> list[str]:
+    return [sys.executable, str(runtime_directory() / plan.command)]
+
+
+def _own_environment(plan: ContainerPlan, port: int | None) -> dict[str, str]:
+    # The runtime's folder leads PYTHONPATH, because a checkout may be used without being installed.
+    python_path = [str(runtime_directory().parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {"PYTHONPATH": os.pathsep.join(python_path), "PYTHONUNBUFFERED": "1", **plan.environment}
+    environment["SAGEMAKER_BASE_DIR"] = str(plan.base_directory)
+    if port is not None:
+        environment["SAGEMAKER_BIND_TO_PORT"] = str(port)
+        environment["BYOC_BIND_HOST"] = LOOPBACK
+    return environment
+
+
+def _link(mount: Mount, base_directory: Path) -> None:
+    place = base_directory / PurePosixPath(mount.target).relative_to(BASE_DIR)
+    if place.resolve() == mount.source.resolve():
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(mount.source, target_is_directory=True)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)

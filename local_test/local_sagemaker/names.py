@@ -1,0 +1,72 @@
+"""Names and limits that the platform puts on jobs, channels and hyperparameters."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from local_sagemaker.errors import UsageError
+
+JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
+CHANNEL_NAME = re.compile(r"[A-Za-z0-9.\-_]{1,64}")
+ENVIRONMENT_KEY = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,511}")
+MAX_JOB_NAME = 63
+MAX_HYPERPARAMETERS = 100
+MAX_HYPERPARAMETER_KEY = 256
+MAX_HYPERPARAMETER_VALUE = 2500
+MAX_CHANNELS = 20
+
+
+def check_job_name(name: str) -> str:
+    """Return ``name`` if it can name a training job, else raise UsageError."""
+    if len(name) > MAX_JOB_NAME or not JOB_NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot name a job",
+            "expected 1 to 63 letters, digits and hyphens, with a letter or digit first and last",
+            "give another --job-name, or leave it out",
+        )
+    return name
+
+
+def make_job_name(project: str, now: datetime) -> str:
+    """Name a job after its project and the time, as ``digits-20260131-120102-345``."""
+    stem = re.sub(r"[^a-zA-Z0-9]+", "-", project).strip("-") or "job"
+    stamp = f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}"
+    return check_job_name(f"{stem[: MAX_JOB_NAME - len(stamp) - 1].rstrip('-')}-{stamp}")
+
+
+def check_channel_name(name: str) -> str:
+    """Return ``name`` if it can name a channel, else raise UsageError."""
+    if not CHANNEL_NAME.fullmatch(name) or name in {".", ".."}:
+        raise UsageError(
+            f"{name!r} cannot name a channel",
+            "expected 1 to 64 letters, digits, dots, hyphens and underscores",
+            "rename the folder below input/data, or the --channel",
+        )
+    return name
+
+
+def check_environment_key(key: str) -> str:
+    """Return ``key`` if a job's environment may contain it, else raise UsageError."""
+    if not ENVIRONMENT_KEY.fullmatch(key):
+        raise UsageError(
+            f"{key!r} cannot name an environment variable of a job",
+            "expected letters, digits and underscores, not beginning with a digit",
+            "write --env KEY=VALUE",
+        )
+    return key
+
+
+def parse_pairs(pairs: tuple[str, ...], option: str) -> dict[str, str]:
+    """Split ``KEY=VALUE`` arguments of ``option``; a later one wins.
+
+    Raises:
+        UsageError: if one has no ``=`` or no key.
+    """
+    parsed = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise UsageError(f"{option} {pair!r} is not a pair", "expected KEY=VALUE", f"write {option} KEY=VALUE")
+        parsed[key] = value
+    return parsed

@@ -1,0 +1,58 @@
+"""The JSON documents that the platform puts below ``/opt/ml/input/config``.
+
+Written from the platform's documentation ("How Amazon SageMaker AI Provides Training Information") and independently
+of the code in the container that reads them, so that each is a check on the other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+INSTANCE_TYPE = "local_cpu"
+GROUP_NAME = "homogeneousCluster"
+
+
+def input_data_config(channels: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Describe each channel as the platform does for complete copies of files."""
+    return {
+        name: {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}
+        for name in channels
+    }
+
+
+def resource_config(hosts: Iterable[str], current_host: str, network_interface_name: str) -> dict[str, Any]:
+    """Describe the cluster with every key that a real job has; hosts are in lexicographic order."""
+    ordered = sorted(hosts)
+    return {
+        "current_host": current_host,
+        "current_instance_type": INSTANCE_TYPE,
+        "current_group_name": GROUP_NAME,
+        "hosts": ordered,
+        "instance_groups": [
+            {"instance_group_name": GROUP_NAME, "instance_type": INSTANCE_TYPE, "hosts": ordered},
+        ],
+        "network_interface_name": network_interface_name,
+        "topology": None,
+    }
+
+
+def write_platform_files(
+    config_dir: Path,
+    hyperparameters: Mapping[str, str],
+    channels: Iterable[str],
+    network_interface_name: str,
+    hosts: Iterable[str] = ("algo-1",),
+    current_host: str = "algo-1",
+) -> None:
+    """Write the three documents into ``config_dir``, which is made if absent."""
+    config_dir.mkdir(parents=True, exist_ok=True)
+    documents = {
+        "hyperparameters.json": {key: str(value) for key, value in hyperparameters.items()},
+        "inputdataconfig.json": input_data_config(channels),
+        "resourceconfig.json": resource_config(hosts, current_host, network_interface_name),
+    }
+    for name, document in documents.items():
+        (config_dir / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
