@@ -22,10 +22,13 @@ def model_fn(model_dir: str) -> DigitNet:
     return model.eval()
 
 
-def input_fn(body: bytes, content_type: str) -> torch.Tensor:
-    """JSON, CSV or NPY: images of shape (n, 8, 8) or (n, 64), values in 0..1."""
-    images = np.asarray(decode(body, content_type), dtype=np.float32)
-    if images.size == 0 or images.size % 64 or images.shape[-1] not in (8, 64):
+def input_fn(body: bytes | str, content_type: str) -> torch.Tensor:
+    """JSON, CSV or NPY: images of shape (n, 8, 8) or (n, 64), values in 0..1. A ValueError is answered with 400."""
+    try:
+        images = np.asarray(decode(body, content_type), dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"expected the numbers of images as one array: {error}") from error
+    if images.size == 0 or (images.shape[-1:] != (64,) and images.shape[-2:] != (8, 8)):
         raise ValueError(f"expected images of shape (n, 8, 8) or (n, 64), got {images.shape}")
     return torch.from_numpy(images.reshape(-1, 1, 8, 8))
 

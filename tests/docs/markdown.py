@@ -1,6 +1,7 @@
 """Read what the tests need from Markdown: command blocks with their markers, links and headings."""
 
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,10 +45,12 @@ def anchors(path: Path) -> set[str]:
 
 
 def _typed(text: str) -> str:
-    lines, continued = [], False
-    for raw in text.splitlines():
-        line = raw.strip()
-        if line.startswith("$ ") or continued:
-            lines.append(line.removeprefix("$ "))
-            continued = line.endswith("\\")
+    """What stands after `$`, and the lines that a backslash or an open quotation mark carries on."""
+    lines: list[str] = []
+    command, continued = "", False
+    for raw in textwrap.dedent(text).splitlines():
+        if raw.startswith("$ ") or continued:
+            lines.append(raw if continued else raw.removeprefix("$ "))
+            command = lines[-1] if not continued else command + "\n" + raw
+            continued = command.endswith("\\") or command.count('"') % 2 == 1
     return "\n".join(lines) + "\n"

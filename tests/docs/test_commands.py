@@ -3,9 +3,11 @@
 They run without Docker, as on the smallest machine. A block that cannot run here says why in a comment before it.
 """
 
+import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +42,13 @@ def read_blocks(document: str) -> list[CommandBlock]:
 
 def script_of(blocks: list[CommandBlock]) -> str:
     """One script, so that `cd`, variables and jobs in the background live on, as they do for a reader."""
-    return "set -euxo pipefail\n" + "\n".join(block.script for block in blocks)
+    script = "set -euxo pipefail\n" + "\n".join(block.script for block in blocks)
+    return script.replace("8080", str(free_port()))  # somebody may be serving there
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def scratch_copy(folder: Path) -> Path:
@@ -80,8 +88,6 @@ def run_in_bash(script: str, folder: Path) -> tuple[int, str]:
         except subprocess.TimeoutExpired:
             exit_code = 124
         finally:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(shell.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
     return exit_code, log.read_text(errors="replace")[-8000:]
