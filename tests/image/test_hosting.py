@@ -2,7 +2,6 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -100,7 +99,7 @@ def test_death_of_either_server_ends_the_container_with_an_error(image: str, opt
         assert server.state["ExitCode"] != 0
 
 
-def test_model_that_training_wrote_is_served_from_the_archive(image: str, opt_ml: OptMl, tmp_path: Path) -> None:
+def test_model_that_training_wrote_is_served_from_the_archive(image: str, opt_ml: OptMl) -> None:
     """6.9: train, then serve what it left, read-only, with the code baked into the image gone from both."""
     opt_ml.code("succeeds")
     assert run(image, "train", options=mounted(opt_ml)).exit_code == 0
@@ -109,7 +108,7 @@ def test_model_that_training_wrote_is_served_from_the_archive(image: str, opt_ml
         assert server.wait_until_ready().invoke(b"[1]").status == 200
 
 
-def test_wrong_setting_ends_the_container_with_64(image: str, opt_ml: OptMl) -> None:
+def test_wrong_setting_ends_the_container_with_64(image: str) -> None:
     """22.1."""
     ran = run(image, "serve", options=["-e", "SAGEMAKER_BIND_TO_PORT=eighty"])
     assert ran.exit_code == 64

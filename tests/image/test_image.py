@@ -1,14 +1,8 @@
 """What the image is and holds."""
 
-import os
-import shutil
-import subprocess
-from pathlib import Path
-
 import pytest
 
 from tests.support.docker import docker, inspect, run
-from tests.support.places import REPOSITORY
 
 pytestmark = pytest.mark.docker
 
@@ -71,7 +65,7 @@ def test_what_the_newest_sdk_drives_the_image_with_is_there(image: str) -> None:
     assert "pip" in shell(image, "python3 --version >/dev/null && python3 -m pip --version && pip --version")
 
 
-def test_a_job_of_the_newest_sdk_runs(image: str, tmp_path: Path) -> None:
+def test_a_job_of_the_newest_sdk_runs(image: str) -> None:
     """1.4, 12.6: its entry point is bash, its argument a command line, and `train` is nowhere."""
     ran = run(image, "-c", "chmod +x /tmp && exec python3 -c 'print(6 * 7)'", options=["--entrypoint", "/bin/bash"])
     assert (ran.exit_code, ran.stdout) == (0, b"42\n")
@@ -106,21 +100,3 @@ def test_installed_packages_agree_with_each_other(image: str) -> None:
     """A broken pin is found here, not in a job."""
     ran = run(image, "python3", "-m", "pip", "check")
     assert ran.exit_code == 0, ran.log
-
-
-def _context(tmp_path: Path, note: str) -> Path:
-    """A copy of what the build reads, with another user program in it."""
-    context = tmp_path / "context"
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=REPOSITORY, capture_output=True, check=True
-    ).stdout.decode()
-    for name in listed.splitlines():
-        source = REPOSITORY / name
-        if source.is_file() and not name.startswith("tests/"):
-            (context / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, context / name)
-    wheels = REPOSITORY / "container" / "wheels"
-    for wheel in wheels.glob("*.whl"):
-        os.link(wheel, context / "container" / "wheels" / wheel.name)
-    (context / "opt_ml_template" / "code" / "train.py").write_text(f"print({note!r})\n")
-    return context

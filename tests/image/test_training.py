@@ -1,12 +1,14 @@
 """`docker run IMAGE train` with a hand-made /opt/ml: no harness."""
 
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from tests.support.docker import Running, mounted, open_to_everyone, run
 from tests.support.opt_ml import OptMl
+from tests.support.places import program
 
 pytestmark = pytest.mark.docker
 
@@ -105,12 +107,8 @@ def test_read_only_channel_is_enough(image: str, opt_ml: OptMl) -> None:
     assert run(image, "train", options=options).exit_code == 0
 
 
-def test_source_that_an_sdk_packed_is_unpacked_and_run(image: str, opt_ml: OptMl, tmp_path: Path) -> None:
+def test_source_that_an_sdk_packed_is_unpacked_and_run(image: str, opt_ml: OptMl) -> None:
     """12.2: sagemaker_submit_directory names a tarball; sagemaker-training unpacks it."""
-    import tarfile
-
-    from tests.support.places import program
-
     with tarfile.open(opt_ml.base / "input" / "sourcedir.tar.gz", "w:gz") as archive:
         archive.add(program("exits_3") / "train.py", "train.py")
     opt_ml.hyperparameters(

@@ -6,7 +6,7 @@ def model_fn(model_dir, context):
 
 
 def input_fn(body, content_type, context):
-    return body.decode()
+    return body if isinstance(body, str) else body.decode()
 
 
 def predict_fn(data, model, context):

@@ -1,0 +1,101 @@
+"""How the image is built: with either builder, and quickly again after a change of user code."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.support.docker import docker, inspect, run
+from tests.support.places import REPOSITORY, program
+
+pytestmark = pytest.mark.docker
+
+DEBIANS = Path("/usr/bin/docker")
+
+
+def layers(image: str) -> list[str]:
+    """The ids of the image's layers, lowest first."""
+    import json
+
+    found: list[str] = json.loads(docker("image", "inspect", image))[0]["RootFS"]["Layers"]
+    return found
+
+
+def build(tag: str, code: Path | None, path: str, buildkit: str) -> str:
+    """Build in a process of its own, so that the choice of docker command and builder is this test's alone."""
+    env: Mapping[str, str] = {
+        **os.environ,
+        "PYTHONPATH": str(REPOSITORY / "local_test"),
+        "PATH": path + os.pathsep + os.environ["PATH"],
+        "DOCKER_BUILDKIT": buildkit,
+    }
+    script = (
+        "import sys; from pathlib import Path; from local_sagemaker.image import build_image\n"
+        "build_image(sys.argv[1], code=Path(sys.argv[2]) if sys.argv[2] else None, output=sys.stdout.buffer)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, tag, str(code or "")],
+        env=dict(env),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+        timeout=580,
+    )
+    log = done.stdout.decode("utf-8", "replace")
+    assert done.returncode == 0, log[-4000:]
+    return log
+
+
+def test_change_of_user_code_rebuilds_without_installing_again(image: str, program_code: Path) -> None:
+    """Seconds, not minutes: every layer below the code is the same."""
+    tag = "sagemaker-byoc:tests-code"
+    build(tag, program_code, "", "0")
+    (program_code / "train.py").write_text("print('changed')\n")
+    log = build(tag, program_code, "", "0")
+    try:
+        assert "Collecting" not in log
+        assert "Downloading" not in log
+        assert run(tag, "cat", "/opt/program/code/train.py").stdout == b"print('changed')\n"
+        same = sum(1 for one, other in zip(layers(image), layers(tag), strict=False) if one == other)
+        assert same >= 3, "base, system packages and Python packages must be shared"
+    finally:
+        docker("rmi", tag)
+
+
+@pytest.fixture
+def program_code(tmp_path: Path) -> Path:
+    """A user program in a folder of its own, to be changed."""
+    return Path(shutil.copytree(program("succeeds"), tmp_path / "code"))
+
+
+def test_buildkit_builds_it_too(image: str, tmp_path: Path) -> None:
+    """The other builder, with the docker command that has it: the same commands, labels and variables."""
+    if not _has_buildkit():
+        pytest.skip("no docker command here builds with BuildKit")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "docker").symlink_to(DEBIANS)
+    tag = "sagemaker-byoc:tests-buildkit"
+    build(tag, None, str(tmp_path / "bin"), "1")
+    try:
+        for key in ("Cmd", "Entrypoint", "Labels", "Env", "WorkingDir"):
+            assert inspect(tag)[key] == inspect(image)[key]
+        assert run(tag, "train", "--help").exit_code != 127
+    finally:
+        docker("rmi", tag)
+
+
+def _has_buildkit() -> bool:
+    if not DEBIANS.exists():
+        return False
+    probe = subprocess.run(
+        [str(DEBIANS), "build", "-"],
+        input=b"FROM scratch\nLABEL probe=sagemaker-byoc-tests\n",
+        env={**os.environ, "DOCKER_BUILDKIT": "1"},
+        capture_output=True,
+        check=False,
+    )
+    return probe.returncode == 0

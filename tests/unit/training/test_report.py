@@ -1,0 +1,35 @@
+"""The failure text, from what a script left on standard error."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sagemaker_byoc.training.report import LIMIT, Outcome, failure_reason
+
+
+@given(st.binary(max_size=5000), st.integers(1, 255), st.booleans())
+def test_any_end_has_a_reason_that_fits_and_is_text(tail: bytes, code: int, stopped: bool) -> None:
+    """1.9: at most 1,024 characters, valid UTF-8, never empty."""
+    text = failure_reason(Outcome(code, tail, stopped), "train.py")
+    assert 0 < len(text) <= LIMIT
+    text.encode("utf-8")
+
+
+@given(st.text(alphabet=st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=300))
+def test_message_of_the_exception_comes_first_whatever_it_says(message: str) -> None:
+    """1.9."""
+    message = " ".join(message.split()) or "x"
+    trace = f'Traceback (most recent call last):\n  File "/opt/ml/code/train.py", line 1, in <module>\n    go()\nE: {message}\n'
+    assert failure_reason(Outcome(1, trace.encode()), "train.py").startswith("E: " + message)
+
+
+def test_killed_script_is_thought_to_have_run_out_of_memory_unless_it_was_stopped() -> None:
+    """1.11."""
+    assert "memory" in failure_reason(Outcome(137, b""), "train.py")
+    assert "memory" not in failure_reason(Outcome(137, b"", stopped=True), "train.py")
+
+
+@pytest.mark.parametrize(("code", "name"), [(143, "SIGTERM"), (139, "SIGSEGV"), (134, "SIGABRT"), (137, "SIGKILL")])
+def test_signal_is_called_by_its_name(code: int, name: str) -> None:
+    """Nobody knows the numbers."""
+    assert name in failure_reason(Outcome(code, b""), "train.py")
