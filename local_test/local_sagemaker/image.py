@@ -23,8 +23,8 @@ from local_sagemaker.progress import silent
 DEFAULT_TAG = "sagemaker-byoc:latest"
 OFFICIAL_BASE = "python:3.11-slim-bookworm"
 PULL_SECONDS = 120
-# What of the checkout goes into the context; a checkout's tests, documents and virtual environments stay out.
-CONTEXT_PATHS = ("Dockerfile", "setup.py", "pyproject.toml", "LICENSE", "container", "local_test/local_sagemaker")
+# What of the checkout the Dockerfile needs; tests, documents and virtual environments stay out.
+CONTEXT_PATHS = ("Dockerfile", ".dockerignore", "container")
 TEMPLATE_CODE = "opt_ml_template/code"
 USER_CODE = "user_code"
 WHEELS_DIR = "container/wheels"

@@ -1,0 +1,81 @@
+"""model.tar.gz: packing and unpacking."""
+
+import io
+import tarfile
+
+import pytest
+from local_sagemaker.archive import make_read_only, pack, remove_tree, unpack
+from local_sagemaker.errors import UsageError
+
+
+def archive_with(path, member, **fields):
+    with tarfile.open(path, "w:gz") as tar:
+        entry = tarfile.TarInfo(member)
+        for key, value in fields.items():
+            setattr(entry, key, value)
+        tar.addfile(entry, io.BytesIO(b""))
+    return path
+
+
+def test_paths_in_the_archive_are_relative_to_the_model_directory(tmp_path):
+    """Contract 6.1."""
+    (tmp_path / "model" / "code").mkdir(parents=True)
+    (tmp_path / "model" / "weights").write_bytes(b"\x00\x01")
+    (tmp_path / "model" / "code" / "inference.py").touch()
+    with tarfile.open(pack(tmp_path / "model", tmp_path / "model.tar.gz")) as tar:
+        assert sorted(tar.getnames()) == ["code", "code/inference.py", "weights"]
+
+
+def test_what_was_packed_is_unpacked(tmp_path):
+    """Contract 6.9."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_bytes(bytes(range(256)))
+    unpack(pack(tmp_path / "model", tmp_path / "m.tar.gz"), tmp_path / "served")
+    assert (tmp_path / "served" / "weights").read_bytes() == bytes(range(256))
+
+
+@pytest.mark.parametrize("directory", ["empty", "absent"])
+def test_no_model_gives_an_empty_archive(tmp_path, directory):
+    (tmp_path / "empty").mkdir()
+    with tarfile.open(pack(tmp_path / directory, tmp_path / "m.tar.gz")) as tar:
+        assert tar.getnames() == []
+
+
+@pytest.mark.parametrize(
+    ("member", "fields"),
+    [
+        ("../outside", {}),
+        ("a/../../outside", {}),
+        ("link", {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}),
+        ("device", {"type": tarfile.CHRTYPE}),
+    ],
+)
+def test_an_archive_that_would_escape_is_refused(tmp_path, member, fields):
+    archive = archive_with(tmp_path / "m.tar.gz", member, **fields)
+    with pytest.raises(UsageError, match="is refused"):
+        unpack(archive, tmp_path / "served")
+    assert not (tmp_path / "outside").exists()
+
+
+def test_a_file_that_is_no_archive_is_named(tmp_path):
+    (tmp_path / "m.tar.gz").write_bytes(b"not an archive")
+    with pytest.raises(UsageError, match=r"m\.tar\.gz cannot be unpacked"):
+        unpack(tmp_path / "m.tar.gz", tmp_path / "served")
+
+
+def test_a_cut_off_archive_is_reported(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_bytes(bytes(range(256)) * 400)
+    whole = pack(tmp_path / "model", tmp_path / "m.tar.gz").read_bytes()
+    (tmp_path / "cut.tar.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UsageError, match="cannot be unpacked"):
+        unpack(tmp_path / "cut.tar.gz", tmp_path / "served")
+
+
+def test_a_read_only_tree_can_be_removed(tmp_path):
+    (tmp_path / "tree" / "below").mkdir(parents=True)
+    (tmp_path / "tree" / "below" / "file").touch()
+    make_read_only(tmp_path / "tree")
+    assert not (tmp_path / "tree" / "below" / "file").stat().st_mode & 0o222
+    remove_tree(tmp_path / "tree")
+    assert not (tmp_path / "tree").exists()
