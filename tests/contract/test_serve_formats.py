@@ -6,7 +6,7 @@ import os
 import struct
 from pathlib import Path
 
-import numpy
+import numpy as np
 import pytest
 
 from tests.support.http import Reply, request
@@ -18,7 +18,7 @@ ROWS = [[1.0, 2.5], [3.0, -4.0]]
 def npy(value: object, **options: bool) -> bytes:
     """The value as the bytes of an .npy file."""
     buffer = io.BytesIO()
-    numpy.save(buffer, numpy.asarray(value), **options)  # type: ignore[arg-type]
+    np.save(buffer, np.asarray(value), **options)  # type: ignore[arg-type]
     return buffer.getvalue()
 
 
@@ -40,10 +40,10 @@ def rows(reply: Reply) -> list[list[float]]:
         case "text/csv":
             value = [[float(cell) for cell in line.split(",")] for line in reply.body.decode().splitlines()]
         case "application/x-npy":
-            value = numpy.load(io.BytesIO(reply.body), allow_pickle=False)
+            value = np.load(io.BytesIO(reply.body), allow_pickle=False)
         case other:
             raise AssertionError(f"unexpected content type {other!r}: {reply}")
-    result: list[list[float]] = numpy.asarray(value, dtype=float).tolist()
+    result: list[list[float]] = np.asarray(value, dtype=float).tolist()
     return result
 
 
@@ -118,7 +118,7 @@ def test_answer_that_nobody_can_write_is_406_and_names_what_was_asked_and_what_t
     reply = echoing.invoke(BODIES["application/json"], accept=accept)
     assert reply.status == 406, reply
     assert reply.error["type"] == "NotAcceptable"
-    assert accept.split(";")[0].split(",")[0] in reply.error["message"]
+    assert accept.split(";", maxsplit=1)[0].split(",", maxsplit=1)[0] in reply.error["message"]
     assert "text/csv" in reply.error["message"]
 
 
@@ -188,7 +188,7 @@ class _Opens:
 def test_pickled_objects_are_refused_and_never_run(echoing: Endpoint, tmp_path: Path) -> None:
     """A request body is a stranger's: reading it must not run it."""
     trap = tmp_path / "executed"
-    body = npy(numpy.array([_Opens(trap)], dtype=object), allow_pickle=True)
+    body = npy(np.array([_Opens(trap)], dtype=object), allow_pickle=True)
     reply = echoing.invoke(body, "application/x-npy")
     assert reply.status == 400, reply
     assert "pickle" in reply.error["message"]
@@ -238,7 +238,7 @@ def test_single_csv_row_stays_one_record(echoing: Endpoint) -> None:
 
 def test_body_of_30_megabytes_is_accepted(echoing: Endpoint) -> None:
     """15.3: the guide's 25 MB, and more."""
-    body = npy(numpy.ones((30, 131_072), dtype="float64"))
+    body = npy(np.ones((30, 131_072), dtype="float64"))
     reply = echoing.invoke(body, "application/x-npy", "application/x-npy")
     assert reply.status == 200, reply.status
     assert reply.body == body
@@ -254,7 +254,7 @@ def test_body_in_chunks_is_accepted(echoing: Endpoint) -> None:
 
 def test_large_body_in_chunks_is_accepted(echoing: Endpoint) -> None:
     """15.36."""
-    body = npy(numpy.zeros((8, 131_072)))
+    body = npy(np.zeros((8, 131_072)))
     pieces = (body[at : at + 1_000_000] for at in range(0, len(body), 1_000_000))
     reply = echoing.invoke(pieces, "application/x-npy", "application/x-npy")
     assert reply.status == 200, reply.status

@@ -245,6 +245,8 @@ def test_port_in_use_ends_the_start_with_a_sentence(opt_ml: OptMl, tmp_path: Pat
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = str(holder.getsockname()[1])
-        with Endpoint(opt_ml, tmp_path / "serve.log", {"BYOC_NGINX": front, "SAGEMAKER_BIND_TO_PORT": port}) as endpoint:
+        with Endpoint(
+            opt_ml, tmp_path / "serve.log", {"BYOC_NGINX": front, "SAGEMAKER_BIND_TO_PORT": port}
+        ) as endpoint:
             assert endpoint.wait(60) != 0
             assert port in endpoint.log

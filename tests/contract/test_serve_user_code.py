@@ -65,9 +65,7 @@ def test_code_beside_the_model_goes_first(opt_ml: OptMl, serve: Serve) -> None:
     assert ask(serve, "echoes", b"[7]").json == [7]
 
 
-def test_code_of_the_job_goes_before_the_images(
-    opt_ml: OptMl, serve: Serve, program: Callable[[str], Path]
-) -> None:
+def test_code_of_the_job_goes_before_the_images(opt_ml: OptMl, serve: Serve, program: Callable[[str], Path]) -> None:
     """22.1."""
     opt_ml.code("echoes")
     image = {"BYOC_IMAGE_CODE_DIR": str(program("transform_fn_only"))}

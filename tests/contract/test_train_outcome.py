@@ -128,7 +128,9 @@ def test_failure_that_the_user_wrote_is_kept(train: Train) -> None:
     assert train("writes_own_failure").failure == "shard 7 of channel train is corrupt\n"
 
 
-@pytest.mark.parametrize(("name", "stream"), [("prints_40000_lines", "stdout"), ("prints_40000_lines_to_stderr", "stderr")])
+@pytest.mark.parametrize(
+    ("name", "stream"), [("prints_40000_lines", "stdout"), ("prints_40000_lines_to_stderr", "stderr")]
+)
 def test_40000_lines_arrive_byte_for_byte_and_in_order(train: Train, name: str, stream: str) -> None:
     """4.7: metrics are read from these lines."""
     run = train(name)
@@ -209,7 +211,13 @@ def test_empty_configuration_file_ends_the_job_or_is_no_document_but_never_a_tra
         {"current_host": "algo-1", "hosts": ["algo-1"], "instance_groups": {"a": 1}},
         {"current_host": "algo-1", "hosts": ["algo-1"], "instance_groups": [{"instance_group_name": "a", "hosts": 3}]},
     ],
-    ids=["host is a number", "hosts is a string", "unknown current host", "groups are an object", "group hosts a number"],
+    ids=[
+        "host is a number",
+        "hosts is a string",
+        "unknown current host",
+        "groups are an object",
+        "group hosts a number",
+    ],
 )
 def test_hosts_that_make_no_sense_are_refused_by_name(opt_ml: OptMl, train: Train, document: object) -> None:
     """2.9, 2.10."""
@@ -260,7 +268,8 @@ def test_launcher_imports_the_standard_library_only(opt_ml: OptMl) -> None:
     run = run_train(opt_ml, python=("-X", "importtime"))
     modules = {line.split("|")[-1].strip().split(".")[0] for line in run.stderr.decode().splitlines() if "|" in line}
     foreign = modules - set(sys.stdlib_module_names) - {"imported package", "sagemaker_byoc", "org"}
-    # The standard library tries Jython's org package; what the interpreter itself loads from .pth files of this environment is not the launcher's doing.
+    # The standard library tries Jython's org package. What the interpreter itself loads from .pth files of this
+    # environment is not the launcher's doing.
     foreign = {name for name in foreign if not name.startswith(("_", "sitecustomize", "usercustomize"))}
     assert "sagemaker_byoc" in modules
     assert not foreign, f"the launcher imported {sorted(foreign)}"

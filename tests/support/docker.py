@@ -6,7 +6,7 @@ import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from tests.support.http import Reply, request
 from tests.support.opt_ml import OptMl
@@ -88,7 +88,7 @@ class Running:
         name = f"{LABEL}-{uuid.uuid4().hex[:12]}"
         self.id = docker("run", "-d", "--name", name, "--label", LABEL, *options, image, *command).strip()
 
-    def __enter__(self) -> "Running":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

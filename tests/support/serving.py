@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Self
 
 from tests.support.http import Reply, request
 from tests.support.opt_ml import OptMl
@@ -48,7 +49,7 @@ class Endpoint:
                 start_new_session=True,
             )
 
-    def __enter__(self) -> "Endpoint":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from tests.support.opt_ml import OptMl
 from tests.support.places import CONTAINER, RUNTIME
@@ -89,7 +90,7 @@ class RunningJob:
                 start_new_session=True,
             )
 
-    def __enter__(self) -> "RunningJob":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from sagemaker_byoc.errors import PlatformInputError
 from sagemaker_byoc.settings import ServeSettings, TrainSettings, available_cpus
 
@@ -13,7 +12,12 @@ from sagemaker_byoc.settings import ServeSettings, TrainSettings, available_cpus
 def test_defaults_are_the_documented_ones() -> None:
     """1.12, 14.1, 22.1."""
     serve = ServeSettings.read({})
-    assert (serve.port, serve.timeout, serve.default_accept, serve.program) == (8080, 60, "application/json", "inference.py")
+    assert (serve.port, serve.timeout, serve.default_accept, serve.program) == (
+        8080,
+        60,
+        "application/json",
+        "inference.py",
+    )
     assert TrainSettings.read({}).stop_grace_seconds == 110
     assert str(serve.paths.base) == "/opt/ml"
 
@@ -24,8 +28,8 @@ def test_any_value_is_taken_or_refused_by_name(variable: str, value: str) -> Non
     try:
         ServeSettings.read({variable: value})
     except PlatformInputError as error:
-        assert variable in str(error)
-        assert repr(value.strip()).lower() in str(error).lower()
+        assert variable in str(error)  # noqa: PT017 - being taken is as right
+        assert repr(value.strip()).lower() in str(error).lower()  # noqa: PT017 - being taken is as right
 
 
 @given(st.sampled_from(TrainSettings.VARIABLES), st.text(max_size=20))
@@ -34,7 +38,7 @@ def test_any_value_for_training_is_taken_or_refused_by_name(variable: str, value
     try:
         TrainSettings.read({variable: value})
     except PlatformInputError as error:
-        assert variable in str(error)
+        assert variable in str(error)  # noqa: PT017 - being taken is as right
 
 
 @pytest.mark.parametrize("variable", ["SAGEMAKER_MODEL_SERVER_TIMEOUT", "BYOC_STOP_GRACE_SECONDS"])

@@ -44,8 +44,7 @@ def _imports(package: Path) -> list[Import]:
             for node in ast.walk(outer)
         }
         for node in ast.walk(tree):
-            for imported in _names(node, modules):
-                found.append(Import(importer, imported, id(node) in deferred))
+            found += [Import(importer, imported, id(node) in deferred) for imported in _names(node, modules)]
     return found
 
 

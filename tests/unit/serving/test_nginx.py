@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from sagemaker_byoc.errors import PlatformInputError
 from sagemaker_byoc.serving.nginx import find_nginx, render
 from sagemaker_byoc.settings import ServeSettings

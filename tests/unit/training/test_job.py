@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from sagemaker_byoc.errors import PlatformInputError
 from sagemaker_byoc.paths import MLPaths
 from sagemaker_byoc.training.job import Hyperparameter, TrainingJob

@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from sagemaker_byoc.training.report import LIMIT, Outcome, failure_reason
 
 
@@ -19,7 +18,8 @@ def test_any_end_has_a_reason_that_fits_and_is_text(tail: bytes, code: int, stop
 def test_message_of_the_exception_comes_first_whatever_it_says(message: str) -> None:
     """1.9."""
     message = " ".join(message.split()) or "x"
-    trace = f'Traceback (most recent call last):\n  File "/opt/ml/code/train.py", line 1, in <module>\n    go()\nE: {message}\n'
+    frame = '  File "/opt/ml/code/train.py", line 1, in <module>\n    go()\n'
+    trace = f"Traceback (most recent call last):\n{frame}E: {message}\n"
     assert failure_reason(Outcome(1, trace.encode()), "train.py").startswith("E: " + message)
 
 
