@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from local_sagemaker.archive import copy_code, pack
+from local_sagemaker.archive import copy_code, pack, remove_tree
 from local_sagemaker.engines.base import BASE_DIR, ContainerPlan, Engine, Mount, Running
 from local_sagemaker.errors import UsageError
 from local_sagemaker.logs import LogPump
@@ -191,7 +191,11 @@ def run_training_job(
     prepare_job_directory(job, engine.network_interface)
     started_at, clock = _now(), time.monotonic()
     report(f"training job {job.name} on the {engine.name} engine")
-    running = engine.start(plan_container(job))
+    try:
+        running = engine.start(plan_container(job))
+    except BaseException:
+        remove_tree(job.directory)  # nothing ran, so the name stays free
+        raise
     interrupt: KeyboardInterrupt | None = None
     try:
         pump = LogPump(running.logs(), job.directory / "logs.txt", log_stream)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from local_sagemaker.engines import ProcessEngine
 from local_sagemaker.engines.process_tree import ProcessEntry, belonging_to
-from local_sagemaker.errors import UsageError
+from local_sagemaker.errors import EngineMissingError, UsageError
 from local_sagemaker.project import read_project
 from local_sagemaker.training_job import (
     failure_reason,
@@ -190,6 +190,17 @@ def test_a_job_name_is_used_once(make_project, now):
     plan(root, now).directory.mkdir(parents=True)
     with pytest.raises(UsageError, match="there is a job job already"):
         plan(root, now)
+
+
+def test_a_job_that_cannot_start_leaves_its_name_free(make_project, now):
+    class Broken(ProcessEngine):
+        def start(self, plan):
+            raise EngineMissingError("there is no image")
+
+    job = plan(make_project(train=""), now)
+    with pytest.raises(EngineMissingError):
+        run_training_job(job, Broken())
+    assert not job.directory.exists()
 
 
 def test_the_plan_mounts_each_folder_and_never_all_of_opt_ml(make_project, now):
