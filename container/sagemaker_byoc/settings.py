@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,7 @@ class ServeSettings:
             queue=_integer(environ, "BYOC_QUEUE_LIMIT", 64, minimum=0),
             timeout=_seconds(environ, timeout, 60.0),
             model_load_timeout=_seconds(environ, "BYOC_MODEL_LOAD_TIMEOUT", 480.0),
-            default_accept=environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT") or "application/json",
+            default_accept=_media_type(environ, "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "application/json"),
             nginx=_choice(environ, "BYOC_NGINX", ("auto", "on", "off")),
             log_level=_integer(environ, "SAGEMAKER_CONTAINER_LOG_LEVEL", logging.INFO, minimum=0),
         )
@@ -166,6 +167,13 @@ def _choice(environ: Mapping[str, str], name: str, choices: tuple[str, ...]) -> 
     if text not in choices:
         raise PlatformInputError(_wrong(name, text, "one of " + ", ".join(choices)))
     return text
+
+
+def _media_type(environ: Mapping[str, str], name: str, default: str) -> str:
+    text = environ.get(name, "").strip()
+    if text and not re.fullmatch(r"[\w.+*-]+/[\w.+*-]+( *;.*)?", text):
+        raise PlatformInputError(_wrong(name, text, f"a content type such as {default}"))
+    return text or default
 
 
 def _wrong(name: str, value: str, expected: str) -> str:

@@ -5,8 +5,7 @@ import os
 import threading
 import traceback
 from pathlib import Path
-
-from flask import Flask
+from wsgiref.types import WSGIApplication
 
 from sagemaker_byoc.logs import configure_logs
 from sagemaker_byoc.predictor import create_app
@@ -17,7 +16,7 @@ from sagemaker_byoc.settings import ServeSettings
 log = logging.getLogger(__name__)
 
 
-def app() -> Flask:
+def app() -> WSGIApplication:
     """Gunicorn's target: `sagemaker_byoc.wsgi:app()`. The model loads in a thread while /ping answers 503."""
     settings = ServeSettings.read(os.environ)
     configure_logs(settings.log_level)

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from sagemaker_byoc.errors import MalformedBody, NotAcceptable, UnsupportedContentType
+from sagemaker_byoc.errors import HandlerError, MalformedBody, NotAcceptable, UnsupportedContentType
 
 JSON = "application/json"
 JSON_LINES = "application/jsonlines"
 CSV = "text/csv"
 NPY = "application/x-npy"
+_UNWRITABLE = (TypeError, ValueError, UnicodeError)
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,26 @@ def decode(body: bytes | str, content_type: str) -> Any:
 
 
 def encode(value: Any, accept: str) -> tuple[bytes, str]:
-    """A prediction as a body of the best type that an Accept header allows, and that type. Raises NotAcceptable."""
+    """A prediction as a body of the best type that an Accept header allows, and that type.
+
+    Raises NotAcceptable, or HandlerError for a prediction that no type can hold.
+    """
     codec = choose_codec(accept)
     try:
         return codec.encode(_plain_array(value)), codec.content_type
-    except (TypeError, ValueError) as error:
-        raise NotAcceptable(
-            f"a prediction of type {type(value).__name__} cannot be written as {codec.content_type}: {error}. "
-            "Ask for another type, or define output_fn in inference.py."
-        ) from error
+    except _UNWRITABLE as error:
+        text = f"a prediction of type {type(value).__name__} cannot be written as {codec.content_type}: {error}."
+        if any(_can_write(other, value) for other in CODECS):
+            raise NotAcceptable(f"{text} Ask for another type, or define output_fn in inference.py.") from error
+        raise HandlerError(f"{text} Return numbers, text, lists or dicts, or define output_fn.") from error
+
+
+def _can_write(codec: Codec, value: Any) -> bool:
+    try:
+        codec.encode(_plain_array(value))
+    except _UNWRITABLE:
+        return False
+    return True
 
 
 def find_codec(name: str) -> Codec | None:
@@ -77,19 +89,23 @@ def find_codec(name: str) -> Codec | None:
 
 def choose_codec(accept: str) -> Codec:
     """The codec that an Accept header likes best; JSON where it does not mind. Raises NotAcceptable."""
+    refused = {media_type.name for media_type in _media_types(accept) if media_type.quality == 0}
     for media_type in parse_accept(accept):
-        if media_type.name == "*/*":
-            return CODECS[0]
-        found = find_codec(media_type.name) or next(
-            (c for c in CODECS if media_type.name.endswith("/*") and c.content_type.startswith(media_type.name[:-1])),
-            None,
-        )
+        found = next((codec for codec in CODECS if _matches(codec, media_type.name, refused)), None)
         if found:
             return found
     raise NotAcceptable(
         f"Accept {accept!r} names no type that can be written; expected one of {known_types()}. "
         "Another type needs an output_fn in inference.py."
     )
+
+
+def _matches(codec: Codec, pattern: str, refused: set[str]) -> bool:
+    """Whether a type of an Accept header means this codec; a wildcard never means one that the header refuses."""
+    names = {codec.content_type, *codec.aliases}
+    if "*" not in pattern:
+        return pattern in names
+    return not names & refused and (pattern == "*/*" or codec.content_type.startswith(pattern.removesuffix("*")))
 
 
 def known_types() -> str:
@@ -113,8 +129,11 @@ def parse_media_type(header: str) -> MediaType:
 
 def parse_accept(header: str) -> list[MediaType]:
     """The types of an Accept header, best first; refused ones (q=0) are left out; an empty header is `*/*`."""
-    types = [parse_media_type(part) for part in header.split(",") if part.strip()] or [MediaType("*/*")]
-    return sorted((t for t in types if t.quality > 0), key=lambda t: -t.quality)
+    return sorted((t for t in _media_types(header) if t.quality > 0), key=lambda t: -t.quality)
+
+
+def _media_types(header: str) -> list[MediaType]:
+    return [parse_media_type(part) for part in header.split(",") if part.strip()] or [MediaType("*/*")]
 
 
 def _known_charset(name: str) -> str:
@@ -199,8 +218,9 @@ def _encode_csv(value: Any) -> bytes:
     for record in _records(value):
         plain = _plain(record) if hasattr(record, "tolist") else record
         row = plain if isinstance(plain, list | tuple) else [plain]
-        if any(isinstance(field, list | tuple | dict) for field in row):
-            raise TypeError("a CSV row holds plain values only")
+        strange = next((f for f in row if not isinstance(f, str | int | float | np.generic | None)), None)
+        if strange is not None:
+            raise TypeError(f"a CSV row holds text and numbers, not a {type(strange).__name__}")
         writer.writerow(row)
     return out.getvalue().encode()
 

@@ -50,7 +50,7 @@ class Handler:
             return self.function(*arguments, *((context,) if self.takes_context else ()))
         except RequestError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             place = _place(error)
             log.exception("%s failed at %s", self.name, place, exc_info=_users_part(error))
             text = f"{self.name} raised {type(error).__name__}: {error} ({place})"
