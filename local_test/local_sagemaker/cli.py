@@ -296,11 +296,11 @@ def doctor(as_json: bool) -> None:
     help="The project to make.",
 )
 @image_option
-@click.option("--rebuild", is_flag=True, help="Build the image even if it is here.")
+@click.option("--no-build", is_flag=True, help="Use the image as it is, without building it from this checkout.")
 @json_option
-def demo(engine: EngineName, directory: Path, image: str, rebuild: bool, as_json: bool) -> None:
+def demo(engine: EngineName, directory: Path, image: str, no_build: bool, as_json: bool) -> None:
     """Train, serve and question a model of handwritten digits, start to end."""
-    outcome = run_demo(directory, choose(engine), image, rebuild=rebuild, output=log_stream(as_json), report=say)
+    outcome = run_demo(directory, choose(engine), image, build=not no_build, output=log_stream(as_json), report=say)
     emit(outcome.document(), as_json, outcome.text())
     outcome.require_accuracy()
 

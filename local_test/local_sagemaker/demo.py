@@ -125,7 +125,7 @@ def run_demo(
     engine: Engine,
     image: str,
     *,
-    rebuild: bool = False,
+    build: bool = True,
     output: BinaryIO | None = None,
     report: Callable[[str], None] = silent,
 ) -> DemoOutcome:
@@ -135,7 +135,7 @@ def run_demo(
         directory: the project to make or reuse.
         engine: what runs the containers.
         image: the tag to build and run, on the docker engine.
-        rebuild: build the image even if it is here.
+        build: build the image from this checkout first; seconds when nothing has changed.
         output: where logs go.
         report: called with one line per stage.
 
@@ -151,7 +151,7 @@ def run_demo(
         prepare_data(project, report)
     if engine.name == "docker":
         with watch.stage("build"):
-            if rebuild or not image_exists(image):
+            if build or not image_exists(image):
                 build_image(image, output=output, report=report)
     with watch.stage("train"):
         training = train(project, engine, image, output, report)
