@@ -27,7 +27,7 @@ $(STAMP): requirements-dev.txt setup.py
 	  echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; } >&2
 	$(PYTHON) -m venv $(VENV)
 	@# PyTorch first and by exact version, so that a local folder of wheels or TORCH_INDEX_URL decides which build.
-	$(BIN)/python -m pip install $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) '$(TORCH)'
+	$(BIN)/python -m pip install $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) '$(TORCH)'
 	$(BIN)/python -m pip install --constraint requirements-dev.txt --editable '.[dev,local]'
 	@touch $@
 
