@@ -31,7 +31,7 @@ from machine import LABEL, ask_docker, describe_machine, publish, spread, table
 REPORT = Path(__file__).with_name("image.md")
 BENCH_TAG = "sagemaker-byoc:bench"
 BENCH_BASE_TAG = "sagemaker-byoc-base:bench"
-SHOWN_MEGABYTES = 0.05
+SHOWN_MEGABYTES = 0.001
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,11 @@ def layer_name(command: str) -> str:
 def write_report(image: str, builds: Builds, repeats: int, load: float) -> str:
     sizes = layers(image)
     total = sum(size for _, size in sizes)
-    rows = [[name, f"{size:.1f}", f"{size / total:.1%}"] for name, size in sizes if size >= SHOWN_MEGABYTES]
+    rows = [
+        [name, f"{size:.3g}" if size < 1 else f"{size:.1f}", f"{size / total:.2%}"]
+        for name, size in sizes
+        if size >= SHOWN_MEGABYTES
+    ]
     once = [
         ("base image from Debian packages", builds.bootstrap),
         ("image, no cached layer, base present", builds.cold),
