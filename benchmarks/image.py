@@ -138,7 +138,7 @@ def write_report(image: str, builds: Builds, repeats: int, load: float) -> str:
     sizes = layers(image)
     total = sum(size for _, size in sizes)
     rows = [
-        [name, f"{size:.3g}" if size < 1 else f"{size:.1f}", f"{size / total:.2%}"]
+        [name, f"{size:.3f}" if size < 1 else f"{size:.1f}", f"{size / total:.2%}"]
         for name, size in sizes
         if size >= SHOWN_MEGABYTES
     ]
