@@ -16,7 +16,8 @@ from sagemaker_byoc.errors import PlatformInputError
 from sagemaker_byoc.serving.deadlines import DRAIN_SECONDS, STOP_SECONDS
 from sagemaker_byoc.serving.readiness import Readiness
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.25
+START_POLL_SECONDS = 0.02  # a cold start should not wait for our watch
 log = logging.getLogger(__name__)
 
 
@@ -59,8 +60,10 @@ class Supervisor:
 
     def _watch(self) -> int:
         was_ready = False
+        started = time.monotonic()
         while True:
-            event = processes.wait(POLL_SECONDS)
+            age = time.monotonic() - started
+            event = processes.wait(POLL_SECONDS if was_ready else min(POLL_SECONDS, START_POLL_SECONDS + age / 100))
             if isinstance(event, processes.Ended):
                 plan = self._forget(event)
                 if plan:
