@@ -116,3 +116,23 @@ def test_source_that_an_sdk_packed_is_unpacked_and_run(image: str, opt_ml: OptMl
     )
     ran = run(image, "train", options=mounted(opt_ml))
     assert ran.exit_code == 3, ran.log
+
+
+def test_uploaded_source_runs_on_a_read_only_image_and_wins_over_the_images_code(image: str, opt_ml: OptMl) -> None:
+    """12.2: a tarball, as the SDKs upload source, and no place to unpack it but /tmp."""
+    with tarfile.open(opt_ml.base / "input" / "sourcedir.tar.gz", "w:gz") as archive:
+        archive.add(program("succeeds") / "train.py", "train.py")
+    opt_ml.hyperparameters(sagemaker_submit_directory=json.dumps("/opt/ml/input/sourcedir.tar.gz"))
+    open_to_everyone(opt_ml)
+    ran = run(image, "train", options=[*mounted(opt_ml), *HARDENED])
+    assert (ran.exit_code, ran.stdout) == (0, b"epoch=1 train_loss=0.1234;\n"), ran.log
+
+
+def test_source_that_cannot_be_fetched_is_named_with_what_to_do(image: str, opt_ml: OptMl) -> None:
+    """4.11, 12.2: under network isolation there is no S3."""
+    opt_ml.hyperparameters(sagemaker_submit_directory=json.dumps("s3://bucket/job/sourcedir.tar.gz"))
+    ran = run(image, "train", options=[*mounted(opt_ml), "--network", "none"])
+    assert ran.exit_code == 64
+    assert "Traceback" not in ran.log
+    assert "s3://bucket/job/sourcedir.tar.gz" in (opt_ml.failure or "")
+    assert "network isolation" in (opt_ml.failure or "")

@@ -3,11 +3,15 @@
 The download and the hardened extraction are sagemaker-training's, imported only when a job brings such source.
 """
 
+import os
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from sagemaker_byoc.errors import PlatformInputError, UserCodeError
+from sagemaker_byoc.errors import PlatformInputError
+
+BASE_VARIABLE = "SAGEMAKER_BASE_DIR"
 
 
 def stage_source(submit_directory: str | None, code: Path) -> Path | None:
@@ -30,19 +34,26 @@ def stage_source(submit_directory: str | None, code: Path) -> Path | None:
 
 
 def _unpack(uri: str) -> Path:
-    try:
-        from sagemaker_training import files  # noqa: PLC0415 - only this rare path pays for its imports
-    except ImportError as error:
-        raise UserCodeError(
-            f"source {uri!r} needs the package sagemaker-training, which cannot be imported here: {error}. "
-            "Install it, or put the code in /opt/ml/code."
-        ) from error
     target = tempfile.mkdtemp(prefix="sagemaker-byoc-source-")
     try:
-        files.download_and_extract(uri=uri, path=target)
+        _toolkit_files().download_and_extract(uri=uri, path=target)
     except Exception as error:
         raise PlatformInputError(
             f"source {uri!r} could not be fetched and unpacked: {type(error).__name__}: {error}. "
             "Check the address, the role's rights and, under network isolation, put the code into the image instead."
         ) from error
     return Path(target)
+
+
+def _toolkit_files() -> Any:
+    """The toolkit's file helper. Importing it makes folders below its base, so it is given a scratch one."""
+    before = os.environ.get(BASE_VARIABLE)
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ[BASE_VARIABLE] = scratch
+        try:
+            from sagemaker_training import files  # noqa: PLC0415 - only this rare path pays for its imports
+        finally:
+            os.environ.pop(BASE_VARIABLE)
+            if before is not None:
+                os.environ[BASE_VARIABLE] = before
+    return files
