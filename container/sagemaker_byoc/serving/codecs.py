@@ -5,6 +5,7 @@ Numbers arrive as NumPy arrays, all else as plain Python values.
 
 import csv
 import io
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable
@@ -19,7 +20,7 @@ JSON = "application/json"
 JSON_LINES = "application/jsonlines"
 CSV = "text/csv"
 NPY = "application/x-npy"
-_UNWRITABLE = (TypeError, ValueError, UnicodeError)
+_UNWRITABLE = (TypeError, ValueError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -185,9 +186,10 @@ def _decode_csv(body: bytes, charset: str) -> Any:
             raise MalformedBody(
                 f"the body is not valid CSV: row {number} has {len(row)} columns, row 1 has {len(rows[0])}."
             )
-    for kind in (np.int64, np.float64):
+    fields = np.array([[field.strip() for field in row] for row in rows])
+    for kind, missing in ((np.int64, ""), (np.float64, "nan")):
         try:
-            return np.array([[field.strip() for field in row] for row in rows]).astype(kind)
+            return np.where(fields == "", missing, fields).astype(kind)
         except (ValueError, OverflowError):
             continue
     return rows
@@ -195,7 +197,8 @@ def _decode_csv(body: bytes, charset: str) -> Any:
 
 def _decode_npy(body: bytes, _charset: str) -> Any:
     try:
-        return np.load(io.BytesIO(body), allow_pickle=False)
+        # Not np.load: that would open a zip of arrays, or a pickle's error, as well.
+        return np.lib.format.read_array(io.BytesIO(body), allow_pickle=False)
     except (ValueError, EOFError, OSError, SyntaxError, MemoryError, TypeError) as error:
         raise MalformedBody(f"the body is not an NPY array that may be loaded: {error}.") from None
 
@@ -261,25 +264,18 @@ def _plain(value: Any) -> Any:
 
 def _numbers_as_array(value: Any) -> Any:
     """A rectangular list of numbers as an array, which is what models take; anything else unchanged."""
-    if not isinstance(value, list) or not all(map(_is_number, _leaves(value))):
+    if not isinstance(value, list):
         return value
     try:
         array = np.array(value)
-    except ValueError:
-        return value  # rows of different lengths
-    return array if array.dtype.kind in "if" else value
-
-
-def _leaves(value: Any) -> Iterable[Any]:
-    if isinstance(value, list):
-        for item in value:
-            yield from _leaves(item)
-    else:
-        yield value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    except (ValueError, OverflowError, RecursionError):
+        return value  # rows of different lengths, or deeper than an array can be
+    if array.dtype.kind not in "if":
+        return value
+    leaves: Iterable[Any] = value
+    for _ in range(array.ndim - 1):
+        leaves = itertools.chain.from_iterable(leaves)
+    return value if bool in set(map(type, leaves)) else array  # NumPy would make numbers of truths
 
 
 def _without_nan(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """Content types: what goes in comes out again, and what cannot is said."""
 
+import io
 import json
 import math
 
@@ -8,7 +9,7 @@ import pytest
 import sagemaker_byoc
 from hypothesis import given
 from hypothesis import strategies as st
-from sagemaker_byoc.errors import NotAcceptable, RequestError, UnsupportedContentType
+from sagemaker_byoc.errors import MalformedBody, NotAcceptable, RequestError, UnsupportedContentType
 from sagemaker_byoc.serving.codecs import CODECS, choose_codec, decode, encode, parse_accept
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False, width=64)
@@ -136,3 +137,25 @@ def test_users_may_call_them_by_the_packages_name() -> None:
     """The public names are the codecs that serve."""
     assert sagemaker_byoc.decode is decode
     assert sagemaker_byoc.encode is encode
+
+
+def test_zip_of_arrays_is_not_an_npy_body() -> None:
+    """15.5: np.load would open it."""
+    body = io.BytesIO()
+    np.savez(body, images=np.ones(2))
+    with pytest.raises(MalformedBody, match="NPY"):
+        decode(body.getvalue(), "application/x-npy")
+
+
+def test_missing_csv_number_is_nan_beside_numbers_and_text_beside_text() -> None:
+    assert np.array_equal(decode(b"1,,3\n4,5,6\n", "text/csv"), [[1, np.nan, 3], [4, 5, 6]], equal_nan=True)
+    assert decode(b"a,\nb,2\n", "text/csv") == [["a", ""], ["b", "2"]]
+
+
+def test_truths_among_numbers_stay_truths() -> None:
+    assert decode(b"[1, true]", "application/json") == [1, True]
+
+
+def test_json_too_deep_to_read_is_the_callers_mistake() -> None:
+    with pytest.raises(MalformedBody):
+        decode(b"[" * 100_000, "application/json")
