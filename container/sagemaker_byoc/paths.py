@@ -45,7 +45,3 @@ class MLPaths:
     @property
     def failure(self) -> Path:
         return self.output / "failure"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.base / "checkpoints"

@@ -31,7 +31,6 @@ class Codec:
 
     content_type: str
     aliases: tuple[str, ...]
-    text: bool
     decode: Callable[[bytes, str], Any]
     encode: Callable[[Any], bytes]
 
@@ -289,14 +288,13 @@ def _without_nan(value: Any) -> Any:
 
 
 CODECS = (
-    Codec(JSON, ("text/json",), text=True, decode=_decode_json, encode=_encode_json),
+    Codec(JSON, ("text/json",), decode=_decode_json, encode=_encode_json),
     Codec(
         JSON_LINES,
         ("application/x-jsonlines", "application/x-ndjson", "application/jsonl", "application/ndjson"),
-        text=True,
         decode=_decode_json_lines,
         encode=_encode_json_lines,
     ),
-    Codec(CSV, ("application/csv",), text=True, decode=_decode_csv, encode=_encode_csv),
-    Codec(NPY, ("application/npy", "application/x-numpy"), text=False, decode=_decode_npy, encode=_encode_npy),
+    Codec(CSV, ("application/csv",), decode=_decode_csv, encode=_encode_csv),
+    Codec(NPY, ("application/npy", "application/x-numpy"), decode=_decode_npy, encode=_encode_npy),
 )

@@ -3,14 +3,14 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sagemaker_byoc.training.report import LIMIT, Outcome, failure_reason
+from sagemaker_byoc.training.report import Outcome, failure_reason
 
 
 @given(st.binary(max_size=5000), st.integers(1, 255), st.booleans())
 def test_any_end_has_a_reason_that_fits_and_is_text(tail: bytes, code: int, stopped: bool) -> None:
     """1.9: at most 1,024 characters, valid UTF-8, never empty."""
     text = failure_reason(Outcome(code, tail, stopped), "train.py")
-    assert 0 < len(text) <= LIMIT
+    assert 0 < len(text) <= 1024
     text.encode("utf-8")
 
 
@@ -33,3 +33,24 @@ def test_killed_script_is_thought_to_have_run_out_of_memory_unless_it_was_stoppe
 def test_signal_is_called_by_its_name(code: int, name: str) -> None:
     """Nobody knows the numbers."""
     assert name in failure_reason(Outcome(code, b""), "train.py")
+
+
+def test_deep_traceback_fills_the_room_and_keeps_the_innermost_frames() -> None:
+    """1.9: the platform reads 1,024 characters; the frame that raised is worth more than the first one."""
+    frames = "".join(f'  File "/opt/ml/code/train.py", line {n}, in step_{n}\n    go({n})\n' for n in range(60))
+    trace = f"Traceback (most recent call last):\n{frames}ValueError: bad\n"
+    text = failure_reason(Outcome(1, trace.encode()), "train.py")
+    assert 900 < len(text) <= 1024
+    assert text.startswith("ValueError: bad\n")
+    assert "step_59" in text
+    assert "step_0\n" not in text
+
+
+def test_many_lines_without_a_traceback_fill_the_room_and_no_more() -> None:
+    """1.9."""
+    tail = b"".join(
+        b"line %03d of a program that says a great deal before it ends, and then more\n" % n for n in range(60)
+    )
+    text = failure_reason(Outcome(3, tail), "train.py")
+    assert 900 < len(text) <= 1024
+    assert "line 059" in text.splitlines()[0]
