@@ -20,17 +20,35 @@ class TrainSettings:
 
     paths: MLPaths
     program: str | None
+    training_module: str | None
     submit_directory: str | None
     log_level: int
     stop_grace_seconds: float
+    toolkit_compatible: bool = False
+    install_requirements: bool = True
+    wait_for_hosts: bool = True
+    dns_timeout_seconds: float = 900.0
+    host_timeout_seconds: float = 10.0
+    control_port: int = 7776
+    master_port: int = 7777
+    max_restarts: int = 0
 
     VARIABLES = (
         "SAGEMAKER_BASE_DIR",
         "SAGEMAKER_PROGRAM",
+        "SAGEMAKER_TRAINING_MODULE",
         "SAGEMAKER_SUBMIT_DIRECTORY",
         "SAGEMAKER_CONTAINER_LOG_LEVEL",
+        "SM_STUDIO_LOCAL_MODE",
         "BYOC_IMAGE_CODE_DIR",
         "BYOC_STOP_GRACE_SECONDS",
+        "BYOC_COMPATIBILITY",
+        "BYOC_INSTALL_REQUIREMENTS",
+        "BYOC_DNS_TIMEOUT_SECONDS",
+        "BYOC_HOST_TIMEOUT_SECONDS",
+        "BYOC_CONTROL_PORT",
+        "BYOC_MASTER_PORT",
+        "BYOC_MAX_RESTARTS",
     )
 
     @classmethod
@@ -39,9 +57,18 @@ class TrainSettings:
         return cls(
             paths=read_paths(environ),
             program=environ.get("SAGEMAKER_PROGRAM") or None,
+            training_module=environ.get("SAGEMAKER_TRAINING_MODULE") or None,
             submit_directory=environ.get("SAGEMAKER_SUBMIT_DIRECTORY") or None,
             log_level=_integer(environ, "SAGEMAKER_CONTAINER_LOG_LEVEL", logging.INFO, minimum=0),
             stop_grace_seconds=_seconds(environ, "BYOC_STOP_GRACE_SECONDS", 110.0),
+            toolkit_compatible=_choice(environ, "BYOC_COMPATIBILITY", ("none", "toolkit")) == "toolkit",
+            install_requirements=_choice(environ, "BYOC_INSTALL_REQUIREMENTS", ("on", "off")) == "on",
+            wait_for_hosts=not environ.get("SM_STUDIO_LOCAL_MODE"),
+            dns_timeout_seconds=_seconds(environ, "BYOC_DNS_TIMEOUT_SECONDS", 900.0),
+            host_timeout_seconds=_seconds(environ, "BYOC_HOST_TIMEOUT_SECONDS", 10.0),
+            control_port=_integer(environ, "BYOC_CONTROL_PORT", 7776, minimum=1, maximum=65535),
+            master_port=_integer(environ, "BYOC_MASTER_PORT", 7777, minimum=1, maximum=65535),
+            max_restarts=_integer(environ, "BYOC_MAX_RESTARTS", 0, minimum=0),
         )
 
 
