@@ -22,6 +22,13 @@ COPY container/constraints.txt ./
 COPY container/requirements/torch.txt requirements/
 RUN /opt/venv/bin/pip install --no-cache-dir --find-links wheels -c constraints.txt \
     ${TORCH_INDEX_URL:+--extra-index-url ${TORCH_INDEX_URL}} -r requirements/torch.txt
+# Horovod is compiled against that torch: none, gloo, mpi or nccl. Below this line no change of code compiles it again.
+ARG WITH_HOROVOD=none
+ARG HOROVOD_CXX_STANDARD=17
+ARG HOROVOD_CUDA_ARCHITECTURES=75,80,86,89,90,100
+COPY container/requirements/horovod.txt container/requirements/mpi.txt requirements/
+COPY container/horovod horovod/
+RUN bash horovod/build.sh
 COPY container/requirements/runtime.txt requirements/
 RUN /opt/venv/bin/pip install --no-cache-dir --find-links wheels -c constraints.txt -r requirements/runtime.txt
 # What your own code needs: CODE/requirements.txt, if there is one.
@@ -35,6 +42,13 @@ FROM ${BASE_IMAGE}
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates nginx-light \
     && rm -rf /var/lib/apt/lists/*
+# MPI starts ranks on other hosts through ssh. The host keys that the package makes would be everybody's: they go at once.
+ARG WITH_HOROVOD=none
+RUN if [ "${WITH_HOROVOD}" = mpi ] || [ "${WITH_HOROVOD}" = nccl ]; then \
+        apt-get update \
+        && apt-get install -y --no-install-recommends openmpi-bin openssh-client openssh-server \
+        && rm -rf /var/lib/apt/lists/* /etc/ssh/ssh_host_* \
+        && mkdir -p /run/sshd; fi
 COPY --from=builder /opt/venv /opt/venv
 
 # /opt/program comes first: sagemaker-training brings a `train` of its own.

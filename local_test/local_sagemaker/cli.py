@@ -29,7 +29,7 @@ from local_sagemaker.endpoint import invoke as invoke_endpoint
 from local_sagemaker.endpoint import plan_container as plan_endpoint_container
 from local_sagemaker.engines import EngineName, choose_engine
 from local_sagemaker.errors import EngineMissingError, JobFailedError, LocalSageMakerError, UsageError
-from local_sagemaker.image import DEFAULT_TAG, build_image
+from local_sagemaker.image import DEFAULT_TAG, HOROVOD_FLAVOURS, build_image
 from local_sagemaker.names import parse_pairs
 from local_sagemaker.progress import TerminalProgress, say
 from local_sagemaker.project import read_project
@@ -97,6 +97,13 @@ def base_image(tag: str, as_json: bool) -> None:
 @click.option("--base-image", "base", help="What to begin with; by default what this machine can get.")
 @click.option("--code", type=click.Path(path_type=Path), help="A code folder to bake in instead of the template's.")
 @click.option("--torch-index-url", help="The package index that has torch.")
+@click.option(
+    "--with-horovod",
+    type=click.Choice(HOROVOD_FLAVOURS),
+    default="none",
+    show_default=True,
+    help="The Horovod to compile into the image; minutes.",
+)
 @click.option("--builder-arg", "builder_args", multiple=True, help="One more argument of docker build.")
 @json_option
 def build(
@@ -104,6 +111,7 @@ def build(
     base: str | None,
     code: Path | None,
     torch_index_url: str | None,
+    with_horovod: str,
     builder_args: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -113,6 +121,7 @@ def build(
         base_image=base,
         code=code,
         torch_index_url=torch_index_url,
+        with_horovod=with_horovod,
         builder_args=builder_args,
         output=log_stream(as_json),
         report=say,

@@ -29,6 +29,8 @@ TEMPLATE_CODE = "opt_ml_template/code"
 USER_CODE = "user_code"
 WHEELS_DIR = "container/wheels"
 LEFT_OUT = frozenset({"__pycache__", ".git", ".ipynb_checkpoints", ".mypy_cache", ".ruff_cache"})
+# Values of the build argument WITH_HOROVOD.
+HOROVOD_FLAVOURS = ("none", "gloo", "mpi", "nccl")
 # Settings of the machine's pip that the build's pip needs as well. A file: index lies on this machine only.
 PASSED_SETTINGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "TORCH_INDEX_URL")
 
@@ -67,6 +69,7 @@ def plan_build(
     tag: str = DEFAULT_TAG,
     code: Path | None = None,
     torch_index_url: str | None = None,
+    with_horovod: str = "none",
     wheels: Iterable[Path] = (),
     builder_args: Iterable[str] = (),
 ) -> BuildPlan:
@@ -79,17 +82,24 @@ def plan_build(
         tag: the name of the result.
         code: a code folder to bake in, instead of the template's.
         torch_index_url: the index that has torch.
+        with_horovod: the Horovod to compile, one of ``HOROVOD_FLAVOURS``.
         wheels: files that pip shall find besides its index.
         builder_args: more arguments of ``docker build``.
 
     Raises:
-        UsageError: if ``code`` is no directory.
+        UsageError: if ``code`` is no directory, or there is no such flavour of Horovod.
     """
+    if with_horovod not in HOROVOD_FLAVOURS:
+        raise UsageError(
+            f"there is no flavour {with_horovod!r} of Horovod", f"one of {', '.join(HOROVOD_FLAVOURS)}", "correct it"
+        )
     if code is not None and not code.is_dir():
         raise UsageError(f"there is no directory {code}", "--code names a folder of Python files", "correct it")
     arguments = {"BASE_IMAGE": base_image, **passed_settings(environ)}
     if torch_index_url:
         arguments["TORCH_INDEX_URL"] = torch_index_url
+    if with_horovod != "none":
+        arguments["WITH_HOROVOD"] = with_horovod
     files: dict[str, Path] = {}
     for name in CONTEXT_PATHS:
         files.update(_below(root / name, name))
@@ -201,6 +211,7 @@ def build_image(
     base_image: str | None = None,
     code: Path | None = None,
     torch_index_url: str | None = None,
+    with_horovod: str = "none",
     builder_args: Iterable[str] = (),
     output: BinaryIO | None = None,
     report: Callable[[str], None] = silent,
@@ -212,6 +223,7 @@ def build_image(
         base_image: what to begin with; see ``choose_base_image``.
         code: a code folder to bake in, instead of the template's.
         torch_index_url: the index that has torch.
+        with_horovod: the Horovod to compile, one of ``HOROVOD_FLAVOURS``.
         builder_args: more arguments of ``docker build``.
         output: where the builder's own output goes.
         report: called with one line per step.
@@ -219,7 +231,7 @@ def build_image(
     Raises:
         EngineMissingError: if there is no docker command or no base image.
         BuildFailedError: if the build fails; carries its last lines.
-        UsageError: if there is no checkout, or no ``code``.
+        UsageError: if there is no checkout, no ``code``, or no such flavour of Horovod.
     """
     if shutil.which("docker") is None:
         raise EngineMissingError(
@@ -229,6 +241,8 @@ def build_image(
         )
     root = checkout_root()
     wheels = torch_wheels(find_links_folders(os.environ, pip_configuration()), platform.machine())
+    if with_horovod == "nccl":
+        wheels = tuple(wheel for wheel in wheels if "+cpu" not in wheel.name)
     plan = plan_build(
         root,
         os.environ,
@@ -236,6 +250,7 @@ def build_image(
         tag=tag,
         code=code,
         torch_index_url=torch_index_url,
+        with_horovod=with_horovod,
         wheels=wheels,
         builder_args=builder_args,
     )
