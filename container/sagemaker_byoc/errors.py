@@ -2,6 +2,8 @@
 
 ByocError
 ├── PlatformInputError      what the platform or the caller of the image gave cannot be read        exit 64
+├── HostLostError           another host of the job is gone, or never came                           exit 69
+├── Stopped                 the platform stopped the job before the script had started              exit 128 + signal
 ├── UserCodeError           the user's code is missing or cannot be used                            exit 66
 │   └── HandlerError        a function of inference.py raised                                       HTTP 500
 └── RequestError            a request that cannot be answered                                       HTTP 400
@@ -28,6 +30,20 @@ class PlatformInputError(ByocError):
     """A configuration file or environment variable is unreadable or wrong."""
 
     exit_code = 64
+
+
+class HostLostError(ByocError):
+    """Another host of the job cannot be reached, or can no more."""
+
+    exit_code = 69
+
+
+class Stopped(ByocError):
+    """A signal asked the job to stop while it was still being prepared."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by signal {number} before the script had started")
+        self.exit_code = 128 + number
 
 
 class UserCodeError(ByocError):

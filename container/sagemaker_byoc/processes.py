@@ -16,6 +16,7 @@ from typing import IO
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 PASSED_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
+_SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux
 _WAITED = frozenset({signal.SIGCHLD, *STOP_SIGNALS, *PASSED_SIGNALS})
 
 
@@ -43,16 +44,32 @@ def start(
     environ: Mapping[str, str],
     directory: Path | None = None,
     stderr: int | IO[bytes] | None = None,
+    stdout: int | IO[bytes] | None = None,
+    ends_with_parent: bool = False,
 ) -> "subprocess.Popen[bytes]":
-    """Start a command as the leader of its own process group, with no signal blocked. Raises OSError."""
+    """Start a command as the leader of its own process group, with no signal blocked. Raises OSError.
+
+    `ends_with_parent` has the kernel kill the child when this process ends in any way.
+    """
+    prepare = _unblock_signals
+    if ends_with_parent:
+        import ctypes  # noqa: PLC0415 - only ranks need it
+
+        prctl = ctypes.CDLL(None).prctl  # looked up here: between fork and exec nothing may be loaded
+
+        def prepare() -> None:
+            prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+            _unblock_signals()
+
     return subprocess.Popen(
         list(command),
         env=dict(environ),
         cwd=directory,
         stdin=subprocess.DEVNULL,
+        stdout=stdout,
         stderr=stderr,
         process_group=0,
-        preexec_fn=_unblock_signals,  # noqa: PLW1509 - no thread runs yet when children start
+        preexec_fn=prepare,  # noqa: PLW1509 - it only makes system calls, which is safe beside threads
     )
 
 

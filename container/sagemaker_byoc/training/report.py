@@ -5,7 +5,7 @@ Source: SageMaker developer guide, "How Amazon SageMaker AI Signals Algorithm Su
 
 import re
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 LIMIT = 1024
@@ -43,8 +43,14 @@ def write_failure(path: Path, text: str) -> None:
         print(f"sagemaker-byoc: the failure reason could not be written to {path}: {error}", flush=True)
 
 
-def failure_reason(outcome: Outcome, script: str) -> str:
-    """The exception and the user's frames if a traceback was printed, else the exit and the last lines printed."""
+def failure_reason(outcome: Outcome, script: str, out_of_memory: str | None = None) -> str:
+    """The exception and the user's frames if a traceback was printed, else the exit and the last lines printed.
+
+    `out_of_memory` is what the kernel says about memory, and comes first: it is the reason for all the rest.
+    """
+    if out_of_memory:
+        rest = failure_reason(replace(outcome, stopped=True), script)
+        return _clip(f"{_clip(out_of_memory, _HEADLINE)}\n{rest}", LIMIT)
     tail = outcome.stderr_tail.decode("utf-8", errors="replace")
     if 0 < outcome.exit_code <= 128 and _TRACEBACK in tail:
         return _from_traceback(tail)

@@ -5,15 +5,22 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 
-from sagemaker_byoc.errors import EXIT_BUG, ByocError
+from sagemaker_byoc import processes
+from sagemaker_byoc.errors import EXIT_BUG, ByocError, Stopped, UserCodeError
 from sagemaker_byoc.paths import MLPaths
 from sagemaker_byoc.settings import TrainSettings, read_paths
-from sagemaker_byoc.training.entry_point import code_folders, find_entry_point
-from sagemaker_byoc.training.environment import derive_environment, split_too_long, user_arguments
+from sagemaker_byoc.training.distribution import Distribution, choose_distribution
+from sagemaker_byoc.training.entry_point import code_folders, find_entry_point, module_entry_point
+from sagemaker_byoc.training.environment import collisions, derive_environment, split_too_long, user_arguments
+from sagemaker_byoc.training.hosts import wait_for_names
 from sagemaker_byoc.training.job import TrainingJob
-from sagemaker_byoc.training.launch import LaunchPlan, execute
+from sagemaker_byoc.training.launch import LaunchPlan, execute, heed_stop
+from sagemaker_byoc.training.memory import describe_out_of_memory, read_memory
 from sagemaker_byoc.training.report import failure_reason, write_failure
+from sagemaker_byoc.training.requirements import explain_failure, plan_requirements
+from sagemaker_byoc.training.secrets import mask, secret_values
 from sagemaker_byoc.training.source import stage_source
 
 
@@ -21,50 +28,117 @@ def main() -> int:
     """Run the training job; returns the exit code of the container."""
     paths = read_paths(os.environ)
     try:
-        return train(TrainSettings.read(os.environ), os.environ)
+        settings = TrainSettings.read(os.environ)
+        with processes.blocked_signals():
+            return train(settings, TrainingJob.read(settings.paths, os.environ), os.environ)
     except ByocError as error:
-        print(f"sagemaker-byoc: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        write_failure(paths.failure, f"{type(error).__name__}: {error}")
+        text = mask(f"{type(error).__name__}: {error}", _secrets(paths))
+        print(f"sagemaker-byoc: {text}", file=sys.stderr, flush=True)
+        if not isinstance(error, Stopped):
+            write_failure(paths.failure, text)
         return error.exit_code
     except Exception:  # noqa: BLE001 - the last line of defence: the platform must learn the reason
-        trace = traceback.format_exc()
+        trace = mask(traceback.format_exc(), _secrets(paths))
         print(trace, file=sys.stderr, flush=True)
         write_failure(paths.failure, f"sagemaker-byoc has a bug, please report it: {trace[-900:]}")
         return EXIT_BUG
 
 
-def train(settings: TrainSettings, environ: Mapping[str, str]) -> int:
-    """Plan and run one job; returns the script's exit code. Raises ByocError before the script has started."""
-    job = TrainingJob.read(settings.paths, environ)
+def train(settings: TrainSettings, job: TrainingJob, environ: Mapping[str, str]) -> int:
+    """Plan and run one job; returns the exit code for the container. Raises ByocError before the script has started."""
     plan = plan_launch(job, settings, environ)
+    distribution = choose_distribution(job)
     _make_folders(settings.paths)
-    if plan.omitted:
-        print(
-            f"sagemaker-byoc: longer than a variable may be and left out: {', '.join(plan.omitted)}; "
-            f"read {settings.paths.config / 'hyperparameters.json'} instead",
-            file=sys.stderr,
-        )
+    for warning in (*_omissions(plan, settings), *collisions(job)):
+        print(f"sagemaker-byoc: {warning}", file=sys.stderr, flush=True)
+    heed_stop()
+    if settings.install_requirements:
+        plan = _install_requirements(plan)
+    if distribution.kind != "none":
+        return _train_distributed(distribution, plan, settings, job, environ)
+    _find_other_hosts(job, settings)
+    before = read_memory()
     outcome = execute(plan)
     if outcome.exit_code != 0:
-        write_failure(settings.paths.failure, failure_reason(outcome, plan.script))
+        out_of_memory = describe_out_of_memory(before, read_memory())
+        reason = failure_reason(outcome, plan.script, out_of_memory)
+        _report(reason, out_of_memory, settings.paths, secret_values(job, environ))
     return outcome.exit_code
 
 
 def plan_launch(job: TrainingJob, settings: TrainSettings, environ: Mapping[str, str]) -> LaunchPlan:
     """What to run for this job. Raises UserCodeError or PlatformInputError."""
     submitted = settings.submit_directory or job.value("sagemaker_submit_directory")
-    staged = stage_source(submitted, settings.paths.code)
-    program = settings.program or job.value("sagemaker_program")
-    entry = find_entry_point(program, code_folders(settings.paths, staged))
-    variables, omitted = split_too_long(derive_environment(job, entry, environ))
+    folders = code_folders(settings.paths, stage_source(submitted, settings.paths.code))
+    if settings.training_module:
+        entry = module_entry_point(settings.training_module, folders)
+    else:
+        entry = find_entry_point(settings.program or job.value("sagemaker_program"), folders)
+    compatible = settings.toolkit_compatible
+    variables, omitted = split_too_long(derive_environment(job, entry, environ, compatible))
     return LaunchPlan(
         script=entry.name,
-        command=(*entry.command, *user_arguments(job)),
+        command=(*entry.command, *user_arguments(job, compatible)),
         environ=variables,
         folder=entry.folder,
         stop_grace_seconds=settings.stop_grace_seconds,
         omitted=omitted,
     )
+
+
+def _train_distributed(
+    distribution: Distribution, plan: LaunchPlan, settings: TrainSettings, job: TrainingJob, environ: Mapping[str, str]
+) -> int:
+    from sagemaker_byoc.training.host import run_distributed  # noqa: PLC0415 - jobs of one process do not pay for it
+
+    verdict = run_distributed(distribution, plan, settings)
+    if verdict.exit_code != 0:
+        _report(verdict.reason, verdict.reason.partition("\n")[0], settings.paths, secret_values(job, environ))
+    return verdict.exit_code
+
+
+def _install_requirements(plan: LaunchPlan) -> LaunchPlan:
+    """Have pip install what the code folder's requirements.txt names and the image lacks. Raises UserCodeError."""
+    wanted = plan_requirements(plan.folder)
+    if wanted is None:
+        return plan
+    missing = ", ".join(wanted.missing)
+    print(f"sagemaker-byoc: installing {missing} ({wanted.file})", file=sys.stderr, flush=True)
+    environ = wanted.environ(plan.environ)
+    outcome = execute(replace(plan, script="pip", command=wanted.command, environ=environ))
+    if outcome.stopped:
+        raise Stopped(max(1, outcome.exit_code - 128))
+    if outcome.exit_code != 0:
+        tail = outcome.stderr_tail.decode("utf-8", errors="replace")
+        raise UserCodeError(explain_failure(wanted, outcome.exit_code, tail))
+    if wanted.python_path is None:
+        return plan
+    folders = [wanted.python_path, plan.environ.get("PYTHONPATH", "")]
+    return replace(plan, environ={**plan.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))})
+
+
+def _find_other_hosts(job: TrainingJob, settings: TrainSettings) -> None:
+    """A script that meets its peers by itself shall find their names. Raises HostLostError."""
+    if len(job.hosts) > 1 and settings.wait_for_hosts:
+        wait_for_names(job.hosts, settings.dns_timeout_seconds, heed_stop)
+
+
+def _omissions(plan: LaunchPlan, settings: TrainSettings) -> list[str]:
+    names, source = ", ".join(plan.omitted), settings.paths.config / "hyperparameters.json"
+    return [f"longer than a variable may be and left out: {names}; read {source} instead"] if names else []
+
+
+def _report(reason: str, line: str | None, paths: MLPaths, secrets: tuple[str, ...]) -> None:
+    if line:
+        print(f"sagemaker-byoc: {mask(line, secrets)}", file=sys.stderr, flush=True)
+    write_failure(paths.failure, mask(reason, secrets))
+
+
+def _secrets(paths: MLPaths) -> tuple[str, ...]:
+    """What must not be shown, as far as the job can be read."""
+    with contextlib.suppress(Exception):
+        return secret_values(TrainingJob.read(paths, os.environ), os.environ)
+    return ()
 
 
 def _make_folders(paths: MLPaths) -> None:

@@ -1,0 +1,192 @@
+"""What one host of a distributed job does: find the others, meet them, plan its part, run it."""
+
+import contextlib
+import json
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sagemaker_byoc.errors import PlatformInputError
+from sagemaker_byoc.settings import TrainSettings, available_cpus
+from sagemaker_byoc.training import horovod, mpi, parameter_server, ssh
+from sagemaker_byoc.training.cluster import Alone, Introduction, Leader, Member, Verdict, Welcome, connect
+from sagemaker_byoc.training.distribution import Distribution
+from sagemaker_byoc.training.host_run import TICK_SECONDS, HostRun, Part
+from sagemaker_byoc.training.hosts import TRY_SECONDS, Waiting, address_of, wait_for_names
+from sagemaker_byoc.training.launch import LaunchPlan, heed_stop
+from sagemaker_byoc.training.rank import RANK_VARIABLE, rank_command
+from sagemaker_byoc.training.torchrun import torchrun_command
+
+
+def run_distributed(distribution: Distribution, launch: LaunchPlan, settings: TrainSettings) -> Verdict:
+    """Run this host's part of the job to the end of the whole job; the verdict is the same on every host.
+
+    To be called inside `processes.blocked_signals`. Raises HostLostError when the hosts do not find each other,
+    Stopped when the platform gives up before that, PlatformInputError or UserCodeError for a launcher that is missing.
+    """
+    launch = replace(launch, environ={**communication_environment(distribution), **launch.environ})
+    wait_for_names(distribution.hosts, settings.dns_timeout_seconds if settings.wait_for_hosts else 0.0, heed_stop)
+    meeting = _meet_alone if len(distribution.hosts) == 1 else _lead if distribution.is_leader else _follow
+    return meeting(distribution, launch, settings)
+
+
+def communication_environment(distribution: Distribution, fabric: Path = Path("/dev/infiniband")) -> dict[str, str]:
+    """Variables for the libraries that talk between ranks; what the job itself sets wins."""
+    interface = "lo" if len(distribution.hosts) == 1 else distribution.interface
+    found = {"OMP_NUM_THREADS": str(max(1, available_cpus() // distribution.processes_per_host))}
+    if interface:
+        found |= dict.fromkeys(("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME"), interface)
+    if fabric.is_dir():
+        found |= {"FI_PROVIDER": "efa", "FI_EFA_USE_DEVICE_RDMA": "1", "RDMAV_FORK_SAFE": "1"}
+    return found
+
+
+def _meet_alone(distribution: Distribution, launch: LaunchPlan, settings: TrainSettings) -> Verdict:
+    slots = {distribution.current_host: distribution.processes_per_host}
+    with _run_directory(_new_run()) as directory:
+        part = _plan_part(distribution, launch, settings, slots, directory, ssh_client=None)
+        host = HostRun(part, launch, distribution, directory, Alone(distribution.current_host))
+        host.prepare(_ports(distribution, settings))
+        return host.run()
+
+
+def _lead(distribution: Distribution, launch: LaunchPlan, settings: TrainSettings) -> Verdict:
+    run = _new_run()
+    with _run_directory(run) as directory:
+        key = ssh.make_key(directory / "leader_key") if distribution.kind == "mpi" else ""
+        leader = Leader(
+            distribution.current_host,
+            distribution.hosts,
+            silence_seconds=settings.host_timeout_seconds,
+            rank_failure_ends=distribution.has_ranks and settings.max_restarts == 0,
+            leader_ends=distribution.kind == "parameter_server",
+            deciding=(distribution.leader,) if distribution.kind == "mpi" else distribution.hosts,
+        )
+        _listen(leader, settings.control_port, Welcome(run, key))
+        try:
+            waiting = Waiting("the other hosts", settings.dns_timeout_seconds)
+            while leader.missing:
+                waiting.say(f"{', '.join(leader.missing)} to join")
+                heed_stop(TICK_SECONDS)
+            joined = leader.introductions()
+            slots = {host: one.slots for host, one in joined.items()}
+            slots = {host: slots.get(host, distribution.processes_per_host) for host in distribution.hosts}
+            keys = {host: one.host_key for host, one in joined.items()}
+            client = ssh.client_command(directory, keys) if distribution.kind == "mpi" else None
+            part = _plan_part(distribution, launch, settings, slots, directory, ssh_client=client)
+            host = HostRun(part, launch, distribution, directory, leader)
+            host.prepare(_ports(distribution, settings))
+            leader.start(slots)
+            return host.run()
+        finally:
+            leader.close()
+
+
+def _follow(distribution: Distribution, launch: LaunchPlan, settings: TrainSettings) -> Verdict:
+    waiting = Waiting("the leader", settings.dns_timeout_seconds)
+    while True:
+        address = address_of(distribution.leader)
+        connection = connect(address, settings.control_port, settings.host_timeout_seconds) if address else None
+        if connection is not None:
+            break
+        waiting.say(f"{distribution.leader} to answer on port {settings.control_port}")
+        heed_stop(TRY_SECONDS)
+    member = Member(connection, distribution.current_host, distribution.leader, settings.host_timeout_seconds)
+    try:
+        welcome = member.greet()
+        with _run_directory(welcome.run) as directory:
+            servers: tuple[tuple[str, ...], ...] = ()
+            host_key = ""
+            if distribution.kind == "mpi":
+                own = address_of(distribution.current_host) or "0.0.0.0"  # noqa: S104 - then any of ours
+                server, host_key = ssh.server_command(directory, welcome.leader_key, own)
+                servers = (server,)
+            host = HostRun(Part((), (), servers), launch, distribution, directory, member)
+            host.prepare((ssh.PORT,) if servers else ())
+            member.join(Introduction(distribution.current_host, distribution.processes_per_host, host_key))
+            while member.slots is None and member.verdict() is None:
+                heed_stop(TICK_SECONDS)
+            if member.slots is not None and distribution.kind != "mpi":
+                host.part = _plan_part(distribution, launch, settings, member.slots, directory, ssh_client=None)
+                host.prepare(())
+            return host.run()
+    finally:
+        member.close()
+
+
+def _plan_part(  # noqa: PLR0911 - one answer for each distribution
+    distribution: Distribution,
+    launch: LaunchPlan,
+    settings: TrainSettings,
+    slots: Mapping[str, int],
+    directory: Path,
+    ssh_client: str | None,
+) -> Part:
+    """The commands of this host, by the job's distribution."""
+    port = settings.master_port
+    match distribution.kind:
+        case "torchrun":
+            command = torchrun_command(
+                distribution, directory, port=port, max_restarts=settings.max_restarts, run=directory.name
+            )
+            return Part((command,), ({},))
+        case "horovod":
+            leader = address_of(distribution.leader) if len(distribution.hosts) > 1 else "127.0.0.1"
+            environments = horovod.rank_environments(distribution, slots, leader or distribution.leader, port)
+            server = horovod.rendezvous_command(distribution, slots, port)
+            servers = (server,) if distribution.is_leader else ()
+            return Part((rank_command(directory),) * len(environments), tuple(environments), servers)
+        case "mpi":
+            program, version = mpi.find_mpirun(launch.environ.get("PATH"))
+            efa = Path("/dev/infiniband").is_dir()
+            return Part((mpi.mpirun_command(distribution, slots, directory, program, version, ssh_client, efa),), ({},))
+        case "parameter_server":
+            hosts, current = distribution.hosts, distribution.current_host
+            if len(hosts) == 1:  # SageMaker's images start a single host's script without TF_CONFIG
+                return Part((rank_command(directory),), ({},))
+            config = _tf_config(distribution, parameter_server.parameter_server_config(hosts, current))
+            serves = _tf_config(distribution, parameter_server.parameter_server_config(hosts, current, serves=True))
+            return Part((rank_command(directory),), (config,), (parameter_server.server_command(),), serves)
+        case "mirrored":
+            config = parameter_server.mirrored_config(distribution.hosts, distribution.current_host)
+            return Part((rank_command(directory),), (_tf_config(distribution, config),))
+        case "none":
+            return Part((rank_command(directory),), ({},))
+
+
+def _tf_config(distribution: Distribution, config: Mapping[str, Any]) -> dict[str, str]:
+    return {"TF_CONFIG": json.dumps(config), RANK_VARIABLE: str(distribution.host_rank)}
+
+
+def _ports(distribution: Distribution, settings: TrainSettings) -> tuple[int, ...]:
+    """Where the leader's servers must answer before any rank starts."""
+    return (settings.master_port,) if distribution.kind == "horovod" else ()
+
+
+@contextlib.contextmanager
+def _run_directory(run: str) -> Iterator[Path]:
+    """A folder for this user alone, of the same name on every host, gone at the end."""
+    directory = Path(tempfile.gettempdir()) / run
+    directory.mkdir(mode=0o700)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _new_run() -> str:
+    return f"sagemaker-byoc-{secrets.token_hex(8)}"
+
+
+def _listen(leader: Leader, port: int, welcome: Welcome) -> None:
+    try:
+        leader.listen("0.0.0.0", port, welcome)  # noqa: S104 - the job's own network
+    except OSError as error:
+        raise PlatformInputError(
+            f"port {port}, where the hosts of the job report, cannot be opened: {error}. "
+            "Set BYOC_CONTROL_PORT to a free one."
+        ) from error
