@@ -17,7 +17,7 @@ from tests.support.serving import Endpoint
 from tests.support.training import PLATFORM_PREFIXES, RunningJob, TrainRun, run_train
 
 # What a developer sets for the tests themselves.
-KEPT = frozenset({"BYOC_TEST_IMAGE"})
+KEPT = frozenset({"BYOC_TEST_IMAGE", "BYOC_TEST_HOROVOD_IMAGE"})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,21 +9,38 @@ import pytest
 from tests.support.docker import LABEL, docker
 from tests.support.places import REPOSITORY
 
+COMPILING_SECONDS = 1800
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whichever test asks for Horovod first waits until it is compiled."""
+    for item in items:
+        if "horovod_image" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(COMPILING_SECONDS))
+
 
 @pytest.fixture(scope="session")
 def image() -> Iterator[str]:
     """The image of this checkout; BYOC_TEST_IMAGE names one that was built already. No container of ours stays."""
     named = os.environ.get("BYOC_TEST_IMAGE")
-    yield named or _build()
+    yield named or _build("sagemaker-byoc:tests")
     left = docker("ps", "-aq", "--filter", f"label={LABEL}").split()
     if left:
         docker("rm", "-f", "-v", *left)
 
 
-def _build() -> str:
+@pytest.fixture(scope="session")
+def horovod_image(image: str) -> str:
+    """The same with Horovod and MPI; BYOC_TEST_HOROVOD_IMAGE names one that was built already.
+
+    It is built after ``image``, whose layers it shares, and takes minutes.
+    """
+    return os.environ.get("BYOC_TEST_HOROVOD_IMAGE") or _build("sagemaker-byoc:tests-horovod", with_horovod="mpi")
+
+
+def _build(tag: str, with_horovod: str = "none") -> str:
     sys.path.insert(0, str(REPOSITORY / "local_test"))
     from local_sagemaker.image import build_image
 
-    tag = "sagemaker-byoc:tests"
-    build_image(tag)
+    build_image(tag, with_horovod=with_horovod)
     return tag

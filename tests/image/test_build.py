@@ -1,5 +1,6 @@
 """How the image is built: with either builder, and quickly again after a change of user code."""
 
+import io
 import os
 import shutil
 import subprocess
@@ -8,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from local_sagemaker.errors import BuildFailedError
+from local_sagemaker.image import build_image
 
 from tests.support.docker import docker, inspect, run
 from tests.support.places import REPOSITORY, program
@@ -25,7 +28,7 @@ def layers(image: str) -> list[str]:
     return found
 
 
-def build(tag: str, code: Path | None, path: str, buildkit: str) -> str:
+def build(tag: str, code: Path | None, path: str, buildkit: str, with_horovod: str = "none") -> str:
     """Build in a process of its own, so that the choice of docker command and builder is this test's alone."""
     env: Mapping[str, str] = {
         **os.environ,
@@ -35,10 +38,11 @@ def build(tag: str, code: Path | None, path: str, buildkit: str) -> str:
     }
     script = (
         "import sys; from pathlib import Path; from local_sagemaker.image import build_image\n"
-        "build_image(sys.argv[1], code=Path(sys.argv[2]) if sys.argv[2] else None, output=sys.stdout.buffer)"
+        "build_image(sys.argv[1], code=Path(sys.argv[2]) if sys.argv[2] else None, with_horovod=sys.argv[3],"
+        " output=sys.stdout.buffer)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, tag, str(code or "")],
+        [sys.executable, "-c", script, tag, str(code or ""), with_horovod],
         env=dict(env),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -64,6 +68,41 @@ def test_change_of_user_code_rebuilds_without_installing_again(image: str, progr
         assert same >= 3, "base, system packages and Python packages must be shared"
     finally:
         docker("rmi", tag)
+
+
+def test_change_of_user_code_does_not_compile_horovod_again(horovod_image: str, program_code: Path) -> None:
+    """Minutes would be lost at every edit."""
+    tag = "sagemaker-byoc:tests-horovod-code"
+    build(tag, program_code, "", "0", with_horovod="mpi")
+    try:
+        (program_code / "train.py").write_text("print('changed')\n")
+        log = build(tag, program_code, "", "0", with_horovod="mpi")
+        assert "compiling Horovod" not in log
+        assert "Downloading" not in log
+        assert run(tag, "cat", "/opt/program/code/train.py").stdout == b"print('changed')\n"
+    finally:
+        docker("rmi", tag)
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("WITH_HOROVOD=tpu", "WITH_HOROVOD is 'tpu'"),
+        ("WITH_HOROVOD=nccl", "WITH_HOROVOD=nccl, but"),
+        ("HOROVOD_CXX_STANDARD=c++17", "HOROVOD_CXX_STANDARD is 'c++17'"),
+    ],
+)
+def test_horovod_that_cannot_be_built_is_refused_before_minutes_of_compiling(
+    image: str, argument: str, said: str
+) -> None:
+    """5.3: a wrong word, and a GPU build on a base without CUDA, say so and what to do."""
+    output = io.BytesIO()
+    with pytest.raises(BuildFailedError):
+        build_image("sagemaker-byoc:tests-refused", builder_args=("--force-rm", "--build-arg", argument), output=output)
+    log = output.getvalue().decode()
+    assert said in log
+    assert "expected:" in log
+    assert "compiling Horovod" not in log
 
 
 @pytest.fixture

@@ -48,6 +48,16 @@ def test_absent_code_is_a_usage_error(checkout, tmp_path):
         plan_build(checkout, {}, base_image="base", code=tmp_path / "absent")
 
 
+def test_horovod_is_a_build_argument_only_where_it_is_asked_for(checkout):
+    assert "WITH_HOROVOD=mpi" in plan_build(checkout, {}, base_image="base", with_horovod="mpi").command
+    assert not any("HOROVOD" in word for word in plan_build(checkout, {}, base_image="base").command)
+
+
+def test_an_unknown_flavour_of_horovod_is_a_usage_error_that_lists_those_there_are(checkout):
+    with pytest.raises(UsageError, match="none, gloo, mpi, nccl"):
+        plan_build(checkout, {}, base_image="base", with_horovod="tpu")
+
+
 def test_an_index_on_this_machines_disk_is_not_passed_on():
     assert passed_settings({"PIP_INDEX_URL": "https://a/simple", "PIP_EXTRA_INDEX_URL": "file:///b http://c"}) == {
         "PIP_INDEX_URL": "https://a/simple",
