@@ -19,7 +19,7 @@ TRAINING_ENV_KEYS = {
     *("instance_groups", "instance_groups_dict", "is_hetero", "is_master", "is_modelparallel_enabled"),
     *("is_smddpmprun_installed", "is_smddprun_installed", "job_name", "log_level", "master_hostname", "model_dir"),
     *("module_dir", "module_name", "network_interface_name", "num_cpus", "num_gpus", "num_neurons"),
-    *("output_data_dir", "output_dir", "output_intermediate_dir", "resource_config", "user_entry_point"),
+    *("output_data_dir", "output_dir", "output_intermediate_dir", "resource_config", "topology", "user_entry_point"),
 }
 
 
@@ -55,7 +55,7 @@ def test_variables_and_arguments_are_as_documented(opt_ml: OptMl, case: str) -> 
 
 
 def test_training_env_holds_every_property(opt_ml: OptMl) -> None:
-    """11.6: the keys of SM_TRAINING_ENV, of which topology is there only when it says something."""
+    """11.6: the keys of SM_TRAINING_ENV."""
     golden(opt_ml, "platform_one_host")
     document = json.loads(given(opt_ml, {"TRAINING_JOB_NAME": "digits-1"})["env"]["SM_TRAINING_ENV"])
     assert set(document) == TRAINING_ENV_KEYS

@@ -1,15 +1,19 @@
 """Find what to run: a Python script, a module or package, or a shell script, in the user's code folder."""
 
 import os
+import re
 import shlex
 import sys
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from sagemaker_byoc.errors import UserCodeError
 from sagemaker_byoc.paths import MLPaths
 
 DEFAULT_PROGRAM = "train.py"
+_DOTTED = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
+_MODULE = re.compile(rf"(?P<module>{_DOTTED})(:(?P<function>{_DOTTED}))?")
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,12 @@ class EntryPoint:
 
     @property
     def module_name(self) -> str:
-        return self.name.removesuffix(".py")
+        return self.name.partition(":")[0].removesuffix(".py")
+
+    @property
+    def is_python(self) -> bool:
+        """Whether this image's Python runs it, so that packages of a requirements.txt are for it."""
+        return self.command[0] == sys.executable
 
 
 def find_entry_point(program: str | None, folders: list[Path]) -> EntryPoint:
@@ -31,15 +40,42 @@ def find_entry_point(program: str | None, folders: list[Path]) -> EntryPoint:
     if Path(name).is_absolute() and Path(name).is_file():
         return _script(name, Path(name).parent, Path(name))
     for folder in folders:
-        found = _in_folder(name, folder)
+        found = _in_folder(name, folder) or (_installable(name, folder) if program else None)
         if found:
             return found
     raise UserCodeError(_missing(name, program, folders))
 
 
+def module_entry_point(spec: str, folders: list[Path]) -> EntryPoint:
+    """`module:function` (default `main`), of a code folder or of an installed package. Raises UserCodeError.
+
+    It runs in the first of `folders` that holds the module, else in the first that exists.
+    """
+    match = _MODULE.fullmatch(spec.strip())
+    if not match:
+        raise UserCodeError(
+            f"SAGEMAKER_TRAINING_MODULE is {spec!r}; expected module:function, such as my_package.train:main."
+        )
+    module, function = match["module"], match["function"] or "main"
+    top = module.partition(".")[0]
+    holding = [folder for folder in folders if PathFinder.find_spec(top, [str(folder)])]
+    if not holding and PathFinder.find_spec(top, sys.path) is None:
+        raise UserCodeError(
+            f"SAGEMAKER_TRAINING_MODULE is {spec!r}, and no module {top!r} is installed or in a code folder. "
+            f"Looked in: {_seen(folders)}."
+        )
+    folder = next((folder for folder in [*holding, *folders] if folder.is_dir()), Path.cwd())
+    command = (sys.executable, "-u", "-m", "sagemaker_byoc.training.module", f"{module}:{function}")
+    return EntryPoint(f"{module}:{function}", folder, command)
+
+
 def code_folders(paths: MLPaths, staged: Path | None) -> list[Path]:
-    """Where code is looked for: uploaded source first, then /opt/ml/code, then the code baked into the image."""
-    return [folder for folder in (staged, paths.code, paths.image_code) if folder is not None]
+    """Where code is looked for: uploaded source first, then /opt/ml/code, then the code baked into the image.
+
+    The SageMaker Python SDK v3 uploads source as a channel named `code`, beside one named `sm_drivers`.
+    """
+    uploaded = paths.data / "code" if (paths.data / "sm_drivers").is_dir() else None
+    return [folder for folder in (staged, uploaded, paths.code, paths.image_code) if folder is not None]
 
 
 def _in_folder(name: str, folder: Path) -> EntryPoint | None:
@@ -52,6 +88,13 @@ def _in_folder(name: str, folder: Path) -> EntryPoint | None:
     if module.with_name(module.name + ".py").is_file():
         return EntryPoint(name, folder, (sys.executable, "-u", "-m", name))
     return None
+
+
+def _installable(name: str, folder: Path) -> EntryPoint | None:
+    """A module of the package that the folder's setup.py installs before the start."""
+    if name.endswith(".sh") or not (folder / "setup.py").is_file():
+        return None
+    return EntryPoint(name, folder, (sys.executable, "-u", "-m", name.removesuffix(".py").replace("/", ".")))
 
 
 def _script(name: str, folder: Path, path: Path) -> EntryPoint:
@@ -72,11 +115,14 @@ def _runs_itself(path: Path) -> bool:
 
 def _missing(name: str, program: str | None, folders: list[Path]) -> str:
     asked = "SAGEMAKER_PROGRAM or sagemaker_program" if program else "the default, as no SAGEMAKER_PROGRAM is set"
-    seen = "; ".join(f"{folder} {_listing(folder)}" for folder in folders)
     return (
-        f"no training script: {name!r} ({asked}) was not found. Looked in: {seen}. "
+        f"no training script: {name!r} ({asked}) was not found. Looked in: {_seen(folders)}. "
         f"Put it in {folders[0]}, or set SAGEMAKER_PROGRAM to the script's name."
     )
+
+
+def _seen(folders: list[Path]) -> str:
+    return "; ".join(f"{folder} {_listing(folder)}" for folder in folders)
 
 
 def _listing(folder: Path) -> str:

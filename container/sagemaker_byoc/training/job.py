@@ -5,6 +5,8 @@ the hosts may be absent; unknown files and keys are left alone.
 """
 
 import json
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,23 +46,24 @@ class Hyperparameter:
     @classmethod
     def read(cls, name: str, sent: Any) -> "Hyperparameter":
         """SDKs send JSON text, or a bare string; the platform makes a string of everything."""
-        if not isinstance(sent, str):
-            return cls(name, json.dumps(sent), sent)
-        try:
-            return cls(name, sent, json.loads(sent, parse_constant=_refuse_constant))
-        except ValueError:
-            return cls(name, sent, sent)
+        token = sent if isinstance(sent, str) else json.dumps(sent)
+        return cls(name, token, _decode(token))
 
     @property
     def text(self) -> str:
-        """What a script reads: a string without its quotes, else the token as it was sent (1.10 stays 1.10)."""
-        return self.value if isinstance(self.value, str) else self.token
+        """What a script reads: a string without its quotes, else the token as it was sent (1.10 stays 1.10).
+
+        No program can be given a NUL or half a character; a string with one keeps its JSON escapes.
+        """
+        plain = self.value if isinstance(self.value, str) else self.token
+        return next((text for text in (plain, self.token) if can_be_passed(text)), json.dumps(self.token))
 
     @property
     def argument(self) -> str:
         """What argv holds: booleans as True and False, objects as `k=v,k=v`, as SageMaker's toolkit writes them."""
         if isinstance(self.value, dict):
-            return ",".join(f"{key}={value}" for key, value in sorted(self.value.items()))
+            joined = ",".join(f"{key}={value}" for key, value in sorted(self.value.items()))
+            return joined if can_be_passed(joined) else self.text
         return str(self.value) if isinstance(self.value, bool) else self.text
 
     @property
@@ -70,7 +73,7 @@ class Hyperparameter:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One host's view of a training job."""
+    """One host's view of a training job; `hyperparameters` are in the order of their document."""
 
     paths: MLPaths
     name: str | None
@@ -87,22 +90,21 @@ class TrainingJob:
         return cls(
             paths=paths,
             name=environ.get("TRAINING_JOB_NAME") or None,
-            hyperparameters=MappingProxyType({k: Hyperparameter.read(k, v) for k, v in sorted(sent.items())}),
+            hyperparameters=MappingProxyType({k: Hyperparameter.read(k, v) for k, v in sent.items()}),
             resource_config=MappingProxyType(resource_config),
             input_data_config=MappingProxyType(_read_object(paths.config / "inputdataconfig.json")),
         )
 
     @property
     def users_hyperparameters(self) -> tuple[Hyperparameter, ...]:
-        return tuple(h for h in self.hyperparameters.values() if h.is_users)
+        """The user's own, sorted by name."""
+        return tuple(h for _, h in sorted(self.hyperparameters.items()) if h.is_users)
 
     @property
-    def framework_parameters(self) -> dict[str, Any]:
-        return {
-            h.name: h.value
-            for h in self.hyperparameters.values()
-            if h.name.startswith(RESERVED_PREFIX) and h.name not in CONSUMED
-        }
+    def framework_hyperparameters(self) -> tuple[Hyperparameter, ...]:
+        """The SDKs' own `sagemaker_*` that the toolkit does not consume, sorted by name."""
+        sent = sorted(self.hyperparameters.items())
+        return tuple(h for name, h in sent if name.startswith(RESERVED_PREFIX) and name not in CONSUMED)
 
     @property
     def hosts(self) -> list[str]:
@@ -110,7 +112,8 @@ class TrainingJob:
 
     @property
     def current_host(self) -> str:
-        return str(self.resource_config.get("current_host") or "algo-1")
+        hosts = self.resource_config.get("hosts")
+        return str(self.resource_config.get("current_host") or (hosts[0] if hosts else "algo-1"))
 
     @property
     def network_interface_name(self) -> str:
@@ -189,6 +192,30 @@ def _check_hosts(resource_config: Mapping[str, Any], path: Path) -> None:
             )
 
 
+def can_be_passed(text: str) -> bool:
+    """Whether a program can be given this text as an argument or in a variable."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
+def _decode(token: str) -> Any:
+    """The value that a JSON text means; a text that is no JSON, or nested too deeply for a parser, is itself."""
+    try:
+        return json.loads(token, parse_constant=_refuse_constant, parse_float=_finite)
+    except (ValueError, RecursionError):
+        return token
+
+
 def _refuse_constant(name: str) -> None:
     # NaN and Infinity are no JSON; as text they reach the script unchanged and SM_HPS stays readable by everyone.
     raise ValueError(name)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)  # 1e999 is JSON, and printing what Python makes of it is not
+    return number

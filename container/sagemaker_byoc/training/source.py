@@ -3,6 +3,7 @@
 The download and the hardened extraction are sagemaker-training's, imported only when a job brings such source.
 """
 
+import importlib
 import os
 import tarfile
 import tempfile
@@ -17,8 +18,9 @@ BASE_VARIABLE = "SAGEMAKER_BASE_DIR"
 def stage_source(submit_directory: str | None, code: Path) -> Path | None:
     """The folder with the uploaded source, or None when the job brings none.
 
-    A folder is used where it lies; a tarball is unpacked into an empty temporary folder, so that code baked into the
-    image never hides it. Raises PlatformInputError when the source cannot be had.
+    A folder is used where it lies; a tarball is unpacked into an empty folder, so that code baked into the image
+    never hides it: `code` (/opt/ml/code), where scripts expect it, if that is empty, else a temporary one. Raises
+    PlatformInputError when the source cannot be had.
     """
     if not submit_directory or submit_directory == str(code):
         return None
@@ -30,30 +32,38 @@ def stage_source(submit_directory: str | None, code: Path) -> Path | None:
             f"sagemaker_submit_directory is {submit_directory!r}; expected an s3:// tarball, a folder or a tarball "
             "that exists in the container."
         )
-    return _unpack(submit_directory)
+    return _unpack(submit_directory, _empty_folder(code))
 
 
-def _unpack(uri: str) -> Path:
-    target = tempfile.mkdtemp(prefix="sagemaker-byoc-source-")
+def import_toolkit(module: str) -> Any:
+    """A module of sagemaker-training. Importing it makes folders below its base, so it is given a scratch one."""
+    before = os.environ.get(BASE_VARIABLE)
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ[BASE_VARIABLE] = scratch
+        try:
+            return importlib.import_module(f"sagemaker_training.{module}")
+        finally:
+            os.environ.pop(BASE_VARIABLE)
+            if before is not None:
+                os.environ[BASE_VARIABLE] = before
+
+
+def _empty_folder(code: Path) -> Path:
     try:
-        _toolkit_files().download_and_extract(uri=uri, path=target)
+        code.mkdir(parents=True, exist_ok=True)
+        if not any(code.iterdir()) and os.access(code, os.W_OK):
+            return code
+    except OSError:
+        pass  # a read-only or foreign folder is no place to unpack into
+    return Path(tempfile.mkdtemp(prefix="sagemaker-byoc-source-"))
+
+
+def _unpack(uri: str, folder: Path) -> Path:
+    try:
+        import_toolkit("files").download_and_extract(uri=uri, path=str(folder))
     except Exception as error:
         raise PlatformInputError(
             f"source {uri!r} could not be fetched and unpacked: {type(error).__name__}: {error}. "
             "Check the address, the role's rights and, under network isolation, put the code into the image instead."
         ) from error
-    return Path(target)
-
-
-def _toolkit_files() -> Any:
-    """The toolkit's file helper. Importing it makes folders below its base, so it is given a scratch one."""
-    before = os.environ.get(BASE_VARIABLE)
-    with tempfile.TemporaryDirectory() as scratch:
-        os.environ[BASE_VARIABLE] = scratch
-        try:
-            from sagemaker_training import files  # noqa: PLC0415 - only this rare path pays for its imports
-        finally:
-            os.environ.pop(BASE_VARIABLE)
-            if before is not None:
-                os.environ[BASE_VARIABLE] = before
-    return files
+    return folder

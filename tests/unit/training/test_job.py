@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sagemaker_byoc.errors import PlatformInputError
 from sagemaker_byoc.paths import MLPaths
-from sagemaker_byoc.training.job import Hyperparameter, TrainingJob
+from sagemaker_byoc.training.job import Hyperparameter, TrainingJob, can_be_passed
 
 
 def job(base: Path, **documents: object) -> TrainingJob:
@@ -26,10 +26,32 @@ def test_any_text_is_a_hyperparameter_and_keeps_its_token(token: str) -> None:
     assert Hyperparameter.read("h", token).token == token
 
 
-@given(st.text())
+@given(st.text().filter(can_be_passed))
 def test_json_encoded_text_is_the_text(value: str) -> None:
     """2.3: what SDKs do to every string."""
     assert Hyperparameter.read("h", json.dumps(value)).text == value
+
+
+@pytest.mark.parametrize(
+    ("token", "text"),
+    [
+        ('"a\\u0000b"', '"a\\u0000b"'),
+        ("a\0b", '"a\\u0000b"'),
+        ('"\\ud800"', '"\\ud800"'),
+        ("\ud800", '"\\ud800"'),
+        ('{"a":"\\u0000"}', '{"a":"\\u0000"}'),
+    ],
+)
+def test_text_that_no_program_can_be_given_keeps_its_escapes(token: str, text: str) -> None:
+    """2.1, 2.3: a NUL or half a character would keep the script from starting."""
+    found = Hyperparameter.read("h", token)
+    assert (found.text, found.argument) == (text, text)
+
+
+@pytest.mark.parametrize("token", ["NaN", "-Infinity", "1e999", "[1e999]", '{"a": NaN}', "[" * 5000 + "]" * 5000])
+def test_value_is_always_json(token: str) -> None:
+    """11.1: SM_HPS is read by programs that know no NaN; what cannot be read back is text."""
+    assert json.loads(json.dumps(Hyperparameter.read("h", token).value, allow_nan=False)) == token
 
 
 @pytest.mark.parametrize("token", ["NaN", "Infinity", "1e5", "1.10", "007", "", " 1", "[1, 2]"])
