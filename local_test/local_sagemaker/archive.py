@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from local_sagemaker.errors import UsageError
+from local_sagemaker.merge import merge
 
 
 def pack(directory: Path, archive: Path) -> Path:
@@ -15,10 +17,15 @@ def pack(directory: Path, archive: Path) -> Path:
 
     The archive appears under its name only when complete. Returns ``archive``.
     """
+    return pack_entries(merge({"": directory}).entries, archive)
+
+
+def pack_entries(entries: Mapping[str, Path], archive: Path) -> Path:
+    """Pack files, folders and links under the names given; see ``pack``."""
     partial = archive.with_name(f".{archive.name}.partial")
     with tarfile.open(partial, "w:gz") as tar:
-        for path in sorted(directory.iterdir()) if directory.is_dir() else ():
-            tar.add(path, arcname=path.name)
+        for name, path in entries.items():
+            tar.add(path, arcname=name, recursive=False)
     partial.replace(archive)
     return archive
 

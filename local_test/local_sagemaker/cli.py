@@ -16,7 +16,9 @@ import click
 
 from local_sagemaker import doctor as doctor_checks
 from local_sagemaker.base_image import BASE_IMAGE_TAG, build_base_image
+from local_sagemaker.cluster import INSTANCE_TYPE, MAX_HOSTS, parse_groups
 from local_sagemaker.demo import run_demo
+from local_sagemaker.distribution import SWITCH, Distribution, distribution_hyperparameters
 from local_sagemaker.endpoint import (
     INVOCATION_SECONDS,
     POLL_SECONDS,
@@ -27,17 +29,19 @@ from local_sagemaker.endpoint import (
 )
 from local_sagemaker.endpoint import invoke as invoke_endpoint
 from local_sagemaker.endpoint import plan_container as plan_endpoint_container
-from local_sagemaker.engines import EngineName, choose_engine
+from local_sagemaker.engines import EngineName, Limits, choose_engine
 from local_sagemaker.errors import EngineMissingError, JobFailedError, LocalSageMakerError, UsageError
 from local_sagemaker.image import DEFAULT_TAG, HOROVOD_FLAVOURS, build_image
-from local_sagemaker.names import parse_pairs
+from local_sagemaker.names import parse_pairs, parse_size
 from local_sagemaker.progress import TerminalProgress, say
 from local_sagemaker.project import read_project
 from local_sagemaker.template import init_project
 from local_sagemaker.training_job import (
+    AFTER_FAILURE_SECONDS,
     DEFAULT_MAX_RUNTIME_SECONDS,
     newest_model,
-    plan_container,
+    plan_containers,
+    plan_network,
     plan_training_job,
     run_training_job,
 )
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
 
     from local_sagemaker.endpoint import EndpointPlan
     from local_sagemaker.engines import Engine
+    from local_sagemaker.training_job import TrainingJob
 
 INTERRUPTED = 130
 CONTENT_TYPES = {
@@ -56,6 +61,7 @@ CONTENT_TYPES = {
     ".csv": "text/csv",
     ".npy": "application/x-npy",
 }
+DISTRIBUTIONS = click.Choice(["none", *SWITCH])
 ENGINES = click.Choice(["auto", "docker", "process"])
 
 project_argument = click.argument("project", type=click.Path(path_type=Path), default=".")
@@ -147,6 +153,28 @@ def build(
     show_default=True,
     help="none isolates the job.",
 )
+@click.option(
+    "--hosts", type=click.IntRange(1, MAX_HOSTS), default=1, show_default=True, help="Containers named algo-N."
+)
+@click.option("--distribution", type=DISTRIBUTIONS, default="none", help="As an SDK asks for it, by hyperparameters.")
+@click.option("--processes-per-host", type=click.IntRange(min=1), help="By default the launcher's choice.")
+@click.option("--instance-type", default=INSTANCE_TYPE, show_default=True, help="What resourceconfig.json says.")
+@click.option(
+    "--instance-groups", metavar="NAME=HOSTS[:TYPE],...", help="A heterogeneous cluster, in place of --hosts."
+)
+@click.option(
+    "--checkpoints", type=click.Path(path_type=Path), metavar="DIR", help="Plays the checkpoints' place in S3."
+)
+@click.option(
+    "--after-failure",
+    type=float,
+    default=AFTER_FAILURE_SECONDS,
+    show_default=True,
+    help="Seconds that the other hosts get.",
+)
+@click.option("--shm-size", default="64m", show_default=True, help="Of each host's /dev/shm; the platform has 64m.")
+@click.option("--memory", help="Of each host, such as 2g; by default this machine's.")
+@click.option("--cpus", type=click.FloatRange(min=0, min_open=True), help="Of each host; by default this machine's.")
 @dry_run_option
 @json_option
 def train(  # noqa: PLR0917 - click passes each by name
@@ -159,27 +187,45 @@ def train(  # noqa: PLR0917 - click passes each by name
     environment: tuple[str, ...],
     max_runtime: float,
     network: str,
+    hosts: int,
+    distribution: Distribution,
+    processes_per_host: int | None,
+    instance_type: str,
+    instance_groups: str | None,
+    checkpoints: Path | None,
+    after_failure: float,
+    shm_size: str,
+    memory: str | None,
+    cpus: float | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Run one training job of PROJECT; its files go to PROJECT/.byoc/jobs/JOB."""
     folders = {name: Path(folder) for name, folder in parse_pairs(channels, "--channel").items()}
-    read = read_project(project, parse_pairs(hyperparameters, "--hyperparameter"), folders)
+    chosen_by_user = parse_pairs(hyperparameters, "--hyperparameter")
+    sent = distribution_hyperparameters(distribution, processes_per_host) | chosen_by_user
+    memory_bytes = None if memory is None else parse_size(memory, "--memory")
     job = plan_training_job(
-        read,
+        read_project(project, sent, folders),
         os.environ,
         datetime.now().astimezone(),
         image=image,
         name=job_name,
         environment=parse_pairs(environment, "--env"),
         max_runtime_seconds=max_runtime,
+        after_failure_seconds=after_failure,
         network=network,
         session=uuid.uuid4().hex,
+        hosts=hosts,
+        instance_type=instance_type,
+        instance_groups=parse_groups(instance_groups) if instance_groups is not None else (),
+        limits=Limits(parse_size(shm_size, "--shm-size"), memory_bytes, cpus),
+        checkpoints=checkpoints,
     )
     chosen = choose(engine, network)
     if dry_run:
-        command = chosen.describe(plan_container(job))
-        emit({"engine": chosen.name, "job": json_ready(asdict(job)), "command": command}, as_json, command)
+        commands = describe_training_job(job, chosen)
+        emit({"engine": chosen.name, "job": json_ready(asdict(job)), "commands": commands}, as_json, *commands)
         return
     result = run_training_job(job, chosen, log_stream(as_json), say)
     if as_json:
@@ -238,6 +284,13 @@ def serve(  # noqa: PLR0917 - click passes each by name
         emit({"engine": chosen.name, "endpoint": json_ready(asdict(plan)), "command": command}, as_json, command)
         return
     serve_until_stopped(plan, chosen, as_json)
+
+
+def describe_training_job(job: TrainingJob, engine: Engine) -> list[str]:
+    """The shell commands that a job amounts to: one for its network, where it has one, and one for each host."""
+    network = plan_network(job)
+    made = [engine.describe_network(network)] if network is not None else []
+    return [*made, *(engine.describe(plan) for plan in plan_containers(job).values())]
 
 
 def serve_until_stopped(plan: EndpointPlan, engine: Engine, as_json: bool) -> None:

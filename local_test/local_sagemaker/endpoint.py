@@ -15,7 +15,7 @@ import httpx
 from local_sagemaker.archive import copy_code, make_read_only, remove_tree, unpack
 from local_sagemaker.engines.base import BASE_DIR, ContainerPlan, Engine, Mount, Running
 from local_sagemaker.errors import JobFailedError, TimedOutError, UsageError
-from local_sagemaker.logs import LogPump
+from local_sagemaker.logs import LogPump, StreamSink
 from local_sagemaker.names import check_environment_key
 from local_sagemaker.progress import Progress, silent
 from local_sagemaker.training_job import SESSION_LABEL
@@ -192,7 +192,7 @@ def running_endpoint(
         _prepare(plan)
         running = engine.start(plan_container(plan))
         try:
-            pump = LogPump(running.logs(), log_file, log_stream)
+            pump = LogPump(running.logs(), log_file, StreamSink(log_stream))
             endpoint = Endpoint(f"http://127.0.0.1:{running.port}", running, pump)
             try:
                 with progress or nullcontext(silent) as report:

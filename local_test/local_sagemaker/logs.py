@@ -1,4 +1,7 @@
-"""Where a container's output goes: byte for byte to a stream and a file, with the last lines kept for messages."""
+"""Where a container's output goes: byte for byte to a stream and a file, with the last lines kept for messages.
+
+The output of several hosts meets in one stream and one file, each line whole and behind the name of its host.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,112 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from types import TracebackType
+from typing import BinaryIO, Protocol, Self
+
+from local_sagemaker.engines.base import Chunk
 
 LAST_BYTES = 16384
+# A line that is longer is cut here, so that a host that never ends a line cannot fill this machine's memory.
+LONGEST_LINE_BYTES = 256 * 1024
+
+
+class Sink(Protocol):
+    """Takes a container's output, chunk by chunk."""
+
+    def write(self, chunk: Chunk) -> None:
+        """Take one chunk."""
+
+    def end(self) -> None:
+        """Know that no more will come."""
+
+
+class StreamSink:
+    """Writes every byte at once to a stream that a person reads."""
+
+    def __init__(self, stream: BinaryIO | None) -> None:
+        self._stream = stream
+
+    def write(self, chunk: Chunk) -> None:
+        """Show the chunk as it is."""
+        self.show(chunk.data)
+
+    def show(self, data: bytes) -> None:
+        """Show some bytes, unless the reader went away (``byoc train | head``); the job and its log file go on."""
+        if self._stream is None:
+            return
+        try:
+            self._stream.write(data)
+            self._stream.flush()
+        except (BrokenPipeError, ValueError):
+            self._stream = None
+
+    def end(self) -> None:
+        """Nothing is held back."""
+
+
+class CommonLog:
+    """One file and one stream for the lines of all hosts; a context that closes the file at its end."""
+
+    def __init__(self, file: Path, stream: BinaryIO | None, hosts: Iterable[str]) -> None:
+        self._file = file.open("wb", buffering=0)
+        self._shown = StreamSink(stream)
+        self._width = max(map(len, hosts))
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        """Nothing more to open."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file; what a host still writes is no longer wanted."""
+        with self._lock:
+            self._file.close()
+
+    def sink(self, host: str) -> HostLines:
+        """Where the output of ``host`` goes."""
+        return HostLines(f"{host:{self._width}} | ".encode(), self)
+
+    def write(self, lines: bytes) -> None:
+        """Write whole lines, of one host at a time."""
+        with self._lock:
+            if not self._file.closed:
+                self._file.write(lines)
+                self._shown.show(lines)
+
+
+class HostLines:
+    """Puts a host's name before each of its lines; its standard output and standard error are told apart."""
+
+    def __init__(self, prefix: bytes, log: CommonLog) -> None:
+        self._prefix = prefix
+        self._log = log
+        self._begun: dict[str, bytes] = {}
+
+    def write(self, chunk: Chunk) -> None:
+        """Write the lines that are complete, and keep the one that is not."""
+        *whole, begun = (self._begun.get(chunk.stream, b"") + chunk.data).split(b"\n")
+        if len(begun) > LONGEST_LINE_BYTES:
+            whole, begun = [*whole, begun], b""
+        self._begun[chunk.stream] = begun
+        if whole:
+            self._log.write(b"".join(self._prefix + line + b"\n" for line in whole))
+
+    def end(self) -> None:
+        """Write the last lines of a host that did not end them."""
+        for line in filter(None, self._begun.values()):
+            self._log.write(self._prefix + line + b"\n")
 
 
 class LogPump:
-    """Copies chunks to the given streams in a thread of its own until they end."""
+    """Copies chunks to the given file and sink in a thread of its own until they end."""
 
-    def __init__(self, chunks: Iterable[bytes], file: Path | None, stream: BinaryIO | None) -> None:
+    def __init__(self, chunks: Iterable[Chunk], file: Path | None, sink: Sink) -> None:
         self._chunks = chunks
         self._file = file
-        self._stream = stream
+        self._sink = sink
         self._kept: deque[bytes] = deque()
         self._kept_bytes = 0
         self._thread = threading.Thread(target=self._run, name="log-pump", daemon=True)
@@ -28,25 +125,17 @@ class LogPump:
         try:
             for chunk in self._chunks:
                 if file:
-                    file.write(chunk)
-                self._show(chunk)
-                self._keep(chunk)
+                    file.write(chunk.data)
+                self._sink.write(chunk)
+                self._keep(chunk.data)
         finally:
+            self._sink.end()
             if file:
                 file.close()
 
-    def _show(self, chunk: bytes) -> None:
-        if self._stream is None:
-            return
-        try:
-            self._stream.write(chunk)
-            self._stream.flush()
-        except (BrokenPipeError, ValueError):
-            self._stream = None  # the reader went away (`byoc train | head`); the job and its log file go on
-
-    def _keep(self, chunk: bytes) -> None:
-        self._kept.append(chunk)
-        self._kept_bytes += len(chunk)
+    def _keep(self, data: bytes) -> None:
+        self._kept.append(data)
+        self._kept_bytes += len(data)
         while self._kept_bytes - len(self._kept[0]) > LAST_BYTES:
             self._kept_bytes -= len(self._kept.popleft())
 

@@ -9,6 +9,8 @@ from local_sagemaker.errors import UsageError
 
 JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 CHANNEL_NAME = re.compile(r"[A-Za-z0-9.\-_]{1,64}")
+SIZE = re.compile(r"([0-9]+)([bkmg]?)", re.IGNORECASE)
+BYTES = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 ENVIRONMENT_KEY = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,511}")
 MAX_JOB_NAME = 63
 MAX_HYPERPARAMETERS = 100
@@ -55,6 +57,20 @@ def check_environment_key(key: str) -> str:
             "write --env KEY=VALUE",
         )
     return key
+
+
+def parse_size(text: str, option: str) -> int:
+    """Bytes of a size as Docker writes it: ``512m``, ``2g``; no letter means bytes.
+
+    Raises:
+        UsageError: if it is no size.
+    """
+    match = SIZE.fullmatch(text.strip())
+    if match is None or int(match[1]) == 0:
+        raise UsageError(
+            f"{option} {text!r} is no size", "expected a number and one of b, k, m, g", f"write {option} 2g"
+        )
+    return int(match[1]) * BYTES[match[2].lower()]
 
 
 def parse_pairs(pairs: tuple[str, ...], option: str) -> dict[str, str]:

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-INSTANCE_TYPE = "local_cpu"
-GROUP_NAME = "homogeneousCluster"
+from local_sagemaker.cluster import Cluster, plan_cluster
 
 
 def input_data_config(channels: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -23,16 +22,17 @@ def input_data_config(channels: Iterable[str]) -> dict[str, dict[str, str]]:
     }
 
 
-def resource_config(hosts: Iterable[str], current_host: str, network_interface_name: str) -> dict[str, Any]:
+def resource_config(cluster: Cluster, current_host: str, network_interface_name: str) -> dict[str, Any]:
     """Describe the cluster with every key that a real job has; hosts are in lexicographic order."""
-    ordered = sorted(hosts)
+    group = cluster.group_of(current_host)
     return {
         "current_host": current_host,
-        "current_instance_type": INSTANCE_TYPE,
-        "current_group_name": GROUP_NAME,
-        "hosts": ordered,
+        "current_instance_type": group.instance_type,
+        "current_group_name": group.name,
+        "hosts": list(cluster.hosts),
         "instance_groups": [
-            {"instance_group_name": GROUP_NAME, "instance_type": INSTANCE_TYPE, "hosts": ordered},
+            {"instance_group_name": one.name, "instance_type": one.instance_type, "hosts": list(one.hosts)}
+            for one in cluster.groups
         ],
         "network_interface_name": network_interface_name,
         "topology": None,
@@ -44,15 +44,15 @@ def write_platform_files(
     hyperparameters: Mapping[str, str],
     channels: Iterable[str],
     network_interface_name: str,
-    hosts: Iterable[str] = ("algo-1",),
+    cluster: Cluster | None = None,
     current_host: str = "algo-1",
 ) -> None:
-    """Write the three documents into ``config_dir``, which is made if absent."""
+    """Write the three documents of one host into ``config_dir``, which is made if absent; by default it is alone."""
     config_dir.mkdir(parents=True, exist_ok=True)
     documents = {
         "hyperparameters.json": {key: str(value) for key, value in hyperparameters.items()},
         "inputdataconfig.json": input_data_config(channels),
-        "resourceconfig.json": resource_config(hosts, current_host, network_interface_name),
+        "resourceconfig.json": resource_config(cluster or plan_cluster(), current_host, network_interface_name),
     }
     for name, document in documents.items():
         (config_dir / name).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

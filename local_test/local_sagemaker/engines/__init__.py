@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from typing import Literal
 
-from local_sagemaker.engines.base import BASE_DIR, SERVING_PORT, ContainerPlan, Engine, Mount, Running
+from local_sagemaker.engines.base import (
+    BASE_DIR,
+    SERVING_PORT,
+    Chunk,
+    ContainerPlan,
+    Engine,
+    Limits,
+    Mount,
+    NetworkPlan,
+    Running,
+)
 from local_sagemaker.engines.docker import DockerEngine, docker_answers
 from local_sagemaker.engines.process import ProcessEngine, free_port
 
 __all__ = [
     "BASE_DIR",
     "SERVING_PORT",
+    "Chunk",
     "ContainerPlan",
     "DockerEngine",
     "Engine",
     "EngineName",
+    "Limits",
     "Mount",
+    "NetworkPlan",
     "ProcessEngine",
     "Running",
     "choose_engine",

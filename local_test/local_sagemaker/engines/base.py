@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 SHM_BYTES = 64 * 1024 * 1024
 BASE_DIR = "/opt/ml"
@@ -24,6 +25,43 @@ class Mount:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a container may use.
+
+    Attributes:
+        shm_bytes: the size of /dev/shm; the default is what the platform gives, and cannot be told there.
+        memory_bytes: None for all of the machine's; there is no swap beyond it.
+        cpus: in cores, fractions too; None for all.
+    """
+
+    shm_bytes: int = SHM_BYTES
+    memory_bytes: int | None = None
+    cpus: float | None = None
+
+
+@dataclass(frozen=True)
+class NetworkPlan:
+    """A network of a job's own, on which its hosts find each other by name.
+
+    Attributes:
+        name: unique on this machine.
+        isolated: whether nothing but the job's hosts can be reached.
+        labels: what to find the network by.
+    """
+
+    name: str
+    isolated: bool
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class Chunk(NamedTuple):
+    """Some bytes that a container wrote, on its standard output or its standard error."""
+
+    stream: Literal["stdout", "stderr"]
+    data: bytes
+
+
+@dataclass(frozen=True)
 class ContainerPlan:
     """One container, completely described and not yet started.
 
@@ -35,7 +73,7 @@ class ContainerPlan:
         environment: variables, the platform's and the user's.
         mounts: folders of this machine inside of the container.
         hostname: the container's own name on its network.
-        network: ``bridge`` or ``none``.
+        network: ``bridge``, ``none``, or the name of a network of the job's own, where others find ``hostname``.
         port: the port of 127.0.0.1 to publish, 0 for any free one, None for none.
         labels: what to find the container by.
     """
@@ -50,6 +88,12 @@ class ContainerPlan:
     network: str = "bridge"
     port: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def has_peers(self) -> bool:
+        """Whether the container is on a network of the job's own."""
+        return self.network not in {"bridge", "none"}
 
 
 class Running(Protocol):
@@ -59,7 +103,7 @@ class Running(Protocol):
     def port(self) -> int | None:
         """The published port of 127.0.0.1, if any."""
 
-    def logs(self) -> Iterator[bytes]:
+    def logs(self) -> Iterator[Chunk]:
         """Yield standard output and standard error as written, until the container ends. To be called once."""
 
     def wait(self, timeout: float | None = None) -> int:
@@ -93,6 +137,20 @@ class Engine(Protocol):
 
     def describe(self, plan: ContainerPlan) -> str:
         """The shell command that ``start`` amounts to."""
+
+    def describe_network(self, plan: NetworkPlan) -> str:
+        """The shell command that ``network`` begins with.
+
+        Raises:
+            UsageError: if the engine has no networks.
+        """
+
+    def network(self, plan: NetworkPlan) -> AbstractContextManager[None]:
+        """Make a network for the length of a block, and remove it at its end, whichever way the block ends.
+
+        Raises:
+            UsageError: if the engine has no networks, or cannot make another one.
+        """
 
     def start(self, plan: ContainerPlan) -> Running:
         """Start the container.

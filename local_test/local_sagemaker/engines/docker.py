@@ -6,7 +6,7 @@ import os
 import shlex
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,12 @@ import docker
 import docker.errors
 from requests.exceptions import RequestException
 
-from local_sagemaker.engines.base import SERVING_PORT, SHM_BYTES, ContainerPlan
+from local_sagemaker.engines.base import SERVING_PORT, Chunk, ContainerPlan, NetworkPlan
 from local_sagemaker.errors import EngineMissingError, UsageError
 
 LOOPBACK = "127.0.0.1"
+# Each container holds a connection for its log and one for its end; a job has 20 hosts at most.
+MAX_CONNECTIONS = 64
 
 
 def docker_answers() -> bool:
@@ -52,7 +54,7 @@ class DockerEngine:
             EngineMissingError: if none answers.
         """
         try:
-            client = docker.from_env(timeout=60)
+            client = docker.from_env(timeout=60, max_pool_size=MAX_CONNECTIONS)
             client.ping()
         except (docker.errors.DockerException, RequestException) as error:
             raise EngineMissingError(
@@ -65,7 +67,13 @@ class DockerEngine:
     def describe(self, plan: ContainerPlan) -> str:
         """The ``docker run`` command that ``start`` amounts to."""
         words = ["docker", "run", "--name", plan.name, "--hostname", plan.hostname, "--network", plan.network]
-        words += ["--shm-size", str(SHM_BYTES)]
+        if plan.has_peers:
+            words += ["--network-alias", plan.hostname, "--detach"]
+        words += ["--shm-size", str(plan.limits.shm_bytes)]
+        if plan.limits.memory_bytes is not None:
+            words += ["--memory", str(plan.limits.memory_bytes), "--memory-swap", str(plan.limits.memory_bytes)]
+        if plan.limits.cpus is not None:
+            words += ["--cpus", f"{plan.limits.cpus:g}"]
         for key, value in sorted(plan.labels.items()):
             words += ["--label", f"{key}={value}"]
         for key, value in sorted(plan.environment.items()):
@@ -75,6 +83,39 @@ class DockerEngine:
         if plan.port is not None:
             words += ["--publish", f"{LOOPBACK}:{plan.port or ''}:{SERVING_PORT}"]
         return shlex.join([*words, plan.image, plan.command])
+
+    def describe_network(self, plan: NetworkPlan) -> str:
+        """The ``docker network create`` command that ``network`` amounts to."""
+        words = ["docker", "network", "create", *(["--internal"] if plan.isolated else [])]
+        for key, value in sorted(plan.labels.items()):
+            words += ["--label", f"{key}={value}"]
+        return shlex.join([*words, plan.name])
+
+    @contextmanager
+    def network(self, plan: NetworkPlan) -> Iterator[None]:
+        """Make a bridge network, internal where it is isolated, and remove it at the end of the block.
+
+        Raises:
+            UsageError: if Docker refuses.
+        """
+        try:
+            try:
+                self.client.networks.create(
+                    plan.name, driver="bridge", internal=plan.isolated, labels=dict(plan.labels), check_duplicate=True
+                )
+            except docker.errors.APIError as error:
+                raise UsageError(
+                    f"Docker refuses to make the network {plan.name}: {error.explanation or error}",
+                    "the hosts of a job have a network of their own",
+                    "remove networks that nobody uses: `docker network prune`",
+                ) from error
+            yield
+        finally:
+            # By its labels, so that a network whose making was interrupted is found as well.
+            labels = [f"{key}={value}" for key, value in plan.labels.items()]
+            for network in self.client.networks.list(names=[plan.name], filters={"label": labels}):
+                with suppress(docker.errors.NotFound):
+                    network.remove()
 
     def start(self, plan: ContainerPlan) -> DockerContainer:
         """Create the container, attach to its output, then start it, so that no byte of the log is missed.
@@ -93,8 +134,11 @@ class DockerEngine:
             ) from error
         except docker.errors.APIError as error:
             raise _refused(plan, error) from error
+        except KeyboardInterrupt:
+            self._remove_if_made(plan)
+            raise
         try:
-            chunks = container.attach(stdout=True, stderr=True, stream=True, logs=False)
+            chunks = container.attach(stdout=True, stderr=True, stream=True, logs=False, demux=True)
             container.start()
             container.reload()
         except docker.errors.APIError as error:
@@ -109,21 +153,37 @@ class DockerEngine:
         options: dict[str, Any] = {
             "name": plan.name,
             "hostname": plan.hostname,
-            "network_mode": plan.network,
             "environment": dict(plan.environment),
             "labels": dict(plan.labels),
-            "shm_size": SHM_BYTES,
+            "shm_size": plan.limits.shm_bytes,
             "volumes": {
                 str(mount.source): {"bind": mount.target, "mode": "ro" if mount.read_only else "rw"}
                 for mount in plan.mounts
             },
         }
+        if plan.has_peers:
+            options["network"] = plan.network
+            alias = self.client.api.create_endpoint_config(aliases=[plan.hostname])
+            options["networking_config"] = {plan.network: alias}
+        else:
+            options["network_mode"] = plan.network
+        if plan.limits.memory_bytes is not None:
+            # Without swap, as on an instance: a job that needs more is killed here too.
+            options["mem_limit"] = options["memswap_limit"] = plan.limits.memory_bytes
+        if plan.limits.cpus is not None:
+            options["nano_cpus"] = int(plan.limits.cpus * 1e9)
         if plan.network == "none":
             # A host of a job always finds itself by name; without a network Docker does not see to that.
             options["extra_hosts"] = {plan.hostname: LOOPBACK}
         if plan.port is not None:
             options["ports"] = {f"{SERVING_PORT}/tcp": (LOOPBACK, plan.port or None)}
         return options
+
+    def _remove_if_made(self, plan: ContainerPlan) -> None:
+        with suppress(docker.errors.DockerException, RequestException):
+            container = self.client.containers.get(plan.name)
+            if plan.labels.items() <= container.labels.items():
+                container.remove(force=True, v=True)
 
     def give_back(self, directory: Path, image: str) -> None:
         """Change the owner of what root wrote in the container to the invoking user, where that is not root."""
@@ -144,7 +204,7 @@ class DockerEngine:
 class DockerContainer:
     """A started container, with a thread that waits for its end."""
 
-    def __init__(self, container: Any, chunks: Iterator[bytes]) -> None:
+    def __init__(self, container: Any, chunks: Iterator[tuple[bytes | None, bytes | None]]) -> None:
         self._container = container
         self._chunks = chunks
         self._ended = threading.Event()
@@ -160,9 +220,13 @@ class DockerContainer:
         finally:
             self._ended.set()
 
-    def logs(self) -> Iterator[bytes]:
+    def logs(self) -> Iterator[Chunk]:
         """Yield the raw bytes of both streams until the container ends."""
-        yield from self._chunks
+        for stdout, stderr in self._chunks:
+            if stdout:
+                yield Chunk("stdout", stdout)
+            if stderr:
+                yield Chunk("stderr", stderr)
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the end; see ``Running.wait``."""

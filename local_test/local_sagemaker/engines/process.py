@@ -11,11 +11,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from local_sagemaker.engines.base import BASE_DIR, ContainerPlan, Mount
+from local_sagemaker.engines.base import BASE_DIR, Chunk, ContainerPlan, Limits, Mount, NetworkPlan
 from local_sagemaker.engines.process_tree import session_and_descendants
 from local_sagemaker.errors import EngineMissingError, UsageError
 
@@ -41,16 +41,26 @@ class ProcessEngine:
 
     def describe(self, plan: ContainerPlan) -> str:
         """The ``env ... python train`` command that ``start`` amounts to."""
+        _refuse_limits(plan.limits)
         ours = _own_environment(plan, plan.port or 0)
         return shlex.join(["env", *(f"{key}={value}" for key, value in sorted(ours.items())), *_argv(plan)])
+
+    def describe_network(self, plan: NetworkPlan) -> str:
+        """Raises UsageError: hosts with names and addresses of their own are containers."""
+        raise _no_network(plan)
+
+    def network(self, plan: NetworkPlan) -> AbstractContextManager[None]:
+        """Raises UsageError, as ``describe_network`` does."""
+        raise _no_network(plan)
 
     def start(self, plan: ContainerPlan) -> RunningProcess:
         """Link the mounts below the base directory and start the runtime in a session of its own.
 
         Raises:
             EngineMissingError: if the runtime is not installed.
-            UsageError: if the port is taken.
+            UsageError: if the port is taken, or the plan has limits.
         """
+        _refuse_limits(plan.limits)
         argv = _argv(plan)
         for mount in plan.mounts:
             _link(mount, plan.base_directory)
@@ -88,14 +98,14 @@ class RunningProcess:
             _signal(pid, signal.SIGKILL)
         self._ended.set()
 
-    def logs(self) -> Iterator[bytes]:
-        """Yield the raw bytes of both streams until the last process has closed them."""
+    def logs(self) -> Iterator[Chunk]:
+        """Yield the raw bytes of both streams, which are one here, until the last process has closed them."""
         stream = self._process.stdout
         if stream is None:
             return
         with stream:
             while chunk := stream.read(CHUNK_BYTES):
-                yield chunk
+                yield Chunk("stdout", chunk)
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the end; see ``Running.wait``."""
@@ -159,6 +169,23 @@ def runtime_directory() -> Path:
             "run `pip install -e .` in the checkout, or use --engine docker",
         )
     return Path(spec.submodule_search_locations[0])
+
+
+def _no_network(plan: NetworkPlan) -> UsageError:
+    return UsageError(
+        f"the process engine cannot make {plan.name}, the network of several hosts",
+        "each host is a container with a name and an address of its own: that needs Docker",
+        "use --engine docker, or --hosts 1",
+    )
+
+
+def _refuse_limits(limits: Limits) -> None:
+    if limits != Limits():
+        raise UsageError(
+            "--shm-size, --memory or --cpus with the process engine",
+            "a plain process has this machine's memory and cores",
+            "use --engine docker, or leave them out",
+        )
 
 
 def _argv(plan: ContainerPlan) -> list[str]:

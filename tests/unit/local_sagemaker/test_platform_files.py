@@ -2,6 +2,7 @@
 
 import json
 
+from local_sagemaker.cluster import plan_cluster
 from local_sagemaker.platform_files import write_platform_files
 
 
@@ -11,16 +12,14 @@ def written(directory, name):
 
 def test_resource_config_has_every_key_of_a_real_job(tmp_path):
     """Contract 2.9 to 2.11; hosts in lexicographic order."""
-    write_platform_files(tmp_path, {}, (), "eth0", hosts=("algo-2", "algo-10", "algo-1"), current_host="algo-2")
-    hosts = ["algo-1", "algo-10", "algo-2"]
+    write_platform_files(tmp_path, {}, (), "eth0", plan_cluster(10), current_host="algo-2")
+    hosts = ["algo-1", "algo-10", *(f"algo-{number}" for number in range(2, 10))]
     assert written(tmp_path, "resourceconfig.json") == {
         "current_host": "algo-2",
-        "current_instance_type": "local_cpu",
+        "current_instance_type": "local",
         "current_group_name": "homogeneousCluster",
         "hosts": hosts,
-        "instance_groups": [
-            {"instance_group_name": "homogeneousCluster", "instance_type": "local_cpu", "hosts": hosts}
-        ],
+        "instance_groups": [{"instance_group_name": "homogeneousCluster", "instance_type": "local", "hosts": hosts}],
         "network_interface_name": "eth0",
         "topology": None,
     }

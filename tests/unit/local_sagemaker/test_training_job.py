@@ -206,7 +206,7 @@ def test_a_job_that_cannot_start_leaves_its_name_free(make_project, now):
 def test_the_plan_mounts_each_folder_and_never_all_of_opt_ml(make_project, now):
     root = make_project(train="")
     (root / "input" / "data" / "train").mkdir(parents=True)
-    mounts = {mount.target: mount.read_only for mount in plan_container(plan(root, now)).mounts}
+    mounts = {mount.target: mount.read_only for mount in plan_container(plan(root, now), "algo-1").mounts}
     assert mounts == {
         "/opt/ml/input": False,
         "/opt/ml/input/data/train": True,
@@ -219,7 +219,7 @@ def test_the_plan_mounts_each_folder_and_never_all_of_opt_ml(make_project, now):
 
 def test_planning_touches_nothing(make_project, now):
     root = make_project(train="")
-    plan_container(plan(root, now))
+    plan_container(plan(root, now), "algo-1")
     assert [path.name for path in root.iterdir()] == ["code"]
 
 

@@ -1,0 +1,129 @@
+"""The containers of one job: started one after the other, awaited together, stopped together, and always removed."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from local_sagemaker.engines.base import ContainerPlan, Engine, Running
+
+StopReason = Literal["Stopped", "MaxRuntimeExceeded"]
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a job's hosts are given, in seconds.
+
+    Attributes:
+        max_runtime: until all are stopped.
+        after_failure: for the others to end by themselves once one has failed.
+        stop_grace: from SIGTERM to SIGKILL.
+    """
+
+    max_runtime: float
+    after_failure: float
+    stop_grace: float
+
+
+@dataclass(frozen=True)
+class HostEnd:
+    """How one host's container ended, and whether that was because we stopped it."""
+
+    host: str
+    exit_code: int
+    was_stopped: bool
+
+    @property
+    def failed(self) -> bool:
+        """Whether it failed by itself."""
+        return self.exit_code != 0 and not self.was_stopped
+
+
+@contextmanager
+def started(engine: Engine, plans: Mapping[str, ContainerPlan]) -> Iterator[dict[str, Running]]:
+    """Start a container for each host; all are removed at the end, also when one of them does not start."""
+    with ExitStack() as stack:
+        running: dict[str, Running] = {}
+        for host, plan in plans.items():
+            running[host] = engine.start(plan)
+            stack.callback(running[host].remove)
+        yield running
+
+
+class HostsWatch:
+    """Waits for the hosts of a job, and keeps how they ended in the order in which they did."""
+
+    def __init__(self, running: Mapping[str, Running], patience: Patience, report: Callable[[str], None]) -> None:
+        self._running = running
+        self._patience = patience
+        self._report = report
+        self._codes: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
+        self._stopping = False
+        self.ends: list[HostEnd] = []
+        for host in running:
+            threading.Thread(target=self._await_end, args=(host,), name=f"await-{host}", daemon=True).start()
+
+    def _await_end(self, host: str) -> None:
+        self._codes.put((host, self._running[host].wait()))
+
+    @property
+    def pending(self) -> list[str]:
+        """The hosts that still run."""
+        ended = {end.host for end in self.ends}
+        return [host for host in self._running if host not in ended]
+
+    @property
+    def first_failure(self) -> HostEnd | None:
+        """The host that failed first, if one did."""
+        return next((end for end in self.ends if end.failed), None)
+
+    def wait(self) -> StopReason | None:
+        """Return when all hosts have ended: None, or ``MaxRuntimeExceeded`` where they had to be stopped for it.
+
+        After a failure the others get some time to end by themselves, for the platform waits for all of them, and are
+        then stopped.
+        """
+        limit = time.monotonic() + self._patience.max_runtime
+        while self.pending and self.first_failure is None:
+            if not self._collect(limit):
+                self._report(f"the limit of {self._patience.max_runtime:g} s is exceeded, the job is stopped")
+                self.stop()
+                return "MaxRuntimeExceeded"
+        failed = self.first_failure
+        if failed is not None and self.pending:
+            seconds = self._patience.after_failure
+            others = ", ".join(self.pending)
+            self._report(
+                f"{failed.host} failed with exit code {failed.exit_code}; {others}: {seconds:g} s to end as well"
+            )
+            limit = time.monotonic() + seconds
+            while self.pending and self._collect(limit):
+                pass
+            self.stop()
+        return None
+
+    def stop(self) -> None:
+        """Send SIGTERM to every host that still runs, all at once, after the grace SIGKILL; wait for their end."""
+        while self._collect(time.monotonic()):
+            pass
+        self._stopping = True
+        for host in self.pending:
+            stop, grace = self._running[host].stop, self._patience.stop_grace
+            threading.Thread(target=stop, args=(grace,), name=f"stop-{host}", daemon=True).start()
+        while self.pending:
+            self._collect(None)
+
+    def _collect(self, limit: float | None) -> bool:
+        """Note the next end; False if there is none until the monotonic time ``limit``."""
+        try:
+            timeout = None if limit is None else max(0.0, limit - time.monotonic())
+            host, code = self._codes.get(timeout=timeout)
+        except queue.Empty:
+            return False
+        self.ends.append(HostEnd(host, code, self._stopping))
+        return True

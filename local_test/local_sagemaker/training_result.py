@@ -1,0 +1,168 @@
+"""What is left of a training job: its status in the platform's words, and its archives."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from local_sagemaker.archive import pack_entries
+from local_sagemaker.errors import UsageError
+from local_sagemaker.hosts import HostEnd, StopReason
+from local_sagemaker.merge import merge
+from local_sagemaker.training_plan import TrainingJob
+
+FAILURE_CHARACTERS = 1024
+
+Status = Literal["Completed", "Failed", "Stopped"]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a job ended, in the platform's words, and where its artifacts lie; ``job.json`` holds the same.
+
+    Attributes:
+        exit_code: of the host that failed first, else of the first host.
+        host_exit_codes: of every host, by name.
+        stopped_hosts: which of them had to be stopped.
+        checkpoints: where the checkpoints are.
+        warnings: what was lost or doubtful in collecting, in sentences.
+        training_seconds: the containers' run time.
+        collecting_seconds: what packing the artifacts took.
+    """
+
+    job_name: str
+    status: Status
+    secondary_status: str
+    failure_reason: str | None
+    exit_code: int
+    engine: str
+    image: str
+    directory: Path
+    model_data: Path | None
+    output_data: Path | None
+    log_file: Path
+    started_at: str
+    ended_at: str
+    training_seconds: float
+    collecting_seconds: float
+    hyperparameters: Mapping[str, str] = field(default_factory=dict)
+    host_exit_codes: Mapping[str, int] = field(default_factory=dict)
+    stopped_hosts: list[str] = field(default_factory=list)
+    checkpoints: Path | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        """The result as a JSON object; paths are absolute strings."""
+        return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+
+
+def collect(
+    job: TrainingJob,
+    engine: str,
+    ends: Sequence[HostEnd],
+    stopped: StopReason | None,
+    started_at: str,
+    training_seconds: float,
+    warnings: Sequence[str] = (),
+) -> TrainingResult:
+    """Merge and pack what the hosts left, decide the status, and write ``job.json``.
+
+    Args:
+        job: the job.
+        engine: the name of what ran it.
+        ends: how each host ended, the first to end first.
+        stopped: why the whole job was stopped, or None.
+        started_at: a time in ISO 8601.
+        training_seconds: the containers' run time.
+        warnings: what is doubtful already.
+    """
+    clock = time.monotonic()
+    failed = next((end for end in ends if end.failed), None)
+    status: Status = "Failed" if failed else "Stopped" if stopped else "Completed"
+    model, output = merge(job.folders("model")), merge(job.folders("output/data"))
+    doubts = [*warnings, *(f"/opt/ml/output/data: {clash}" for clash in output.clashes)]
+    model_data = None
+    if status != "Failed":  # a failed job's model is not to be relied on, so there is none to serve by mistake
+        model_data = pack_entries(model.entries, job.directory / "model.tar.gz")
+        doubts += [f"/opt/ml/model: {clash}" for clash in model.clashes]
+    output_data = pack_entries(output.entries, job.directory / "output.tar.gz")
+    codes = {end.host: end.exit_code for end in ends}
+    result = TrainingResult(
+        job_name=job.name,
+        status=status,
+        secondary_status=stopped if stopped and status == "Stopped" else status,
+        failure_reason=explain(job, failed, ends) if failed else None,
+        exit_code=failed.exit_code if failed else codes[job.cluster.leader],
+        engine=engine,
+        image=job.image,
+        directory=job.directory,
+        model_data=model_data,
+        output_data=output_data,
+        log_file=job.log_file,
+        started_at=started_at,
+        ended_at=timestamp(),
+        training_seconds=round(training_seconds, 3),
+        collecting_seconds=round(time.monotonic() - clock, 3),
+        hyperparameters=dict(job.hyperparameters),
+        host_exit_codes={host: codes[host] for host in job.hosts},
+        stopped_hosts=sorted(end.host for end in ends if end.was_stopped),
+        checkpoints=job.checkpoint_store or job.directory / "checkpoints",
+        warnings=doubts,
+    )
+    document = json.dumps(result.document(), indent=2, ensure_ascii=False)
+    (job.directory / "job.json").write_text(document + "\n", encoding="utf-8")
+    return result
+
+
+def explain(job: TrainingJob, failed: HostEnd, ends: Sequence[HostEnd]) -> str:
+    """Why a job failed: what its leader says, else what the host that failed first says.
+
+    A leader that was stopped because of another host's failure can only say that it was stopped.
+    """
+    leader = next(end for end in ends if end.host == job.cluster.leader)
+    spoken = job.host_directory(leader.host) / "output" / "failure"
+    if leader.was_stopped or not _read_failure(spoken):
+        return failure_reason(job.host_directory(failed.host) / "output" / "failure", failed.exit_code)
+    return failure_reason(spoken, leader.exit_code)
+
+
+def failure_reason(failure_file: Path, exit_code: int) -> str:
+    """What the platform would say about a failed job: the beginning of the failure file, or the exit code."""
+    return f"AlgorithmError: {_read_failure(failure_file) or f'Exit Code: {exit_code}'}"
+
+
+def newest_model(project_root: Path) -> Path:
+    """The ``model.tar.gz`` of the newest completed job of a project.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    completed = []
+    for job_file in (project_root / ".byoc" / "jobs").glob("*/job.json"):
+        document = json.loads(job_file.read_text(encoding="utf-8"))
+        if document["status"] == "Completed":
+            completed.append((document["ended_at"], job_file.with_name("model.tar.gz")))
+    if not completed:
+        raise UsageError(
+            f"{project_root} has no completed training job",
+            "an endpoint serves a model",
+            "train one with `byoc train`, or name one with --model-data",
+        )
+    return max(completed)[1]
+
+
+def timestamp() -> str:
+    """The time now, in ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _read_failure(failure_file: Path) -> str:
+    try:
+        return failure_file.read_text(encoding="utf-8", errors="replace")[:FAILURE_CHARACTERS].strip()
+    except OSError:
+        return ""
