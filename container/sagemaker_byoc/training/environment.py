@@ -74,7 +74,7 @@ def derive_environment(
     derived["SM_USER_ARGS"] = _encode(user_arguments(job, toolkit_compatible))
     derived["SM_TRAINING_ENV"] = _encode(properties)
     if toolkit_compatible:
-        derived |= {f"SM_CHANNEL_{name.upper()}": path for name, path in job.channels.items()}
+        derived |= {f"SM_CHANNEL_{name.upper()}": job.channels[name] for name in job.input_data_config}
         derived |= {f"SM_HP_{h.name.upper()}": toolkit_format.text(_value(h, compatible=True)) for h in _as_sent(job)}
     else:
         derived |= _named("SM_CHANNEL_", job.channels)
@@ -206,11 +206,12 @@ def _cluster(job: TrainingJob, compatible: bool) -> dict[str, Any]:
 
     Without groups in its input, as in a local run, the toolkit reports none; here all hosts are one group.
     """
-    sent = [] if compatible and not job.resource_config.get("instance_groups") else job.instance_groups
+    none_sent = not job.resource_config.get("instance_groups")
+    sent = [] if compatible and none_sent else job.instance_groups
     groups = {str(group.get("instance_group_name", HOMOGENEOUS)): group for group in sent}
     chosen = _spanned_groups(job)
     spanned = [host for name, group in groups.items() if name in chosen for host in group.get("hosts", [])]
-    spanned = spanned if sent else list(job.hosts)
+    spanned = list(job.hosts) if none_sent else spanned
     candidates = spanned or job.hosts
     master = candidates[0] if compatible else min(candidates)
     current = groups.get(job.current_instance_group, {})

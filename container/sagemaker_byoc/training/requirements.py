@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sagemaker_byoc.errors import PlatformInputError
+from sagemaker_byoc.training.secrets import without_credentials
 from sagemaker_byoc.training.source import import_toolkit
 
 REQUIREMENTS = "requirements.txt"
@@ -40,7 +41,7 @@ class RequirementsPlan:
 
     Attributes:
         file: the requirements.txt, or the setup.py where there is no such file.
-        missing: the lines that are not met, as they stand in the file.
+        missing: the lines that are not met, fit to be shown.
         command: pip's command line, complete; it runs in any folder.
         python_path: a folder to put on PYTHONPATH, where the environment's own package folder cannot be written to.
     """
@@ -75,11 +76,13 @@ def plan_requirements(folder: Path) -> RequirementsPlan | None:
     command += ["-r", str(file)] if missing else []
     # The package is the user's own and small: what builds it is in the image, and must not be fetched.
     command += ["--use-pep517", "--no-build-isolation", str(folder)] if packaged else []
-    return RequirementsPlan(file if missing else setup, missing or (str(folder),), tuple(command), target)
+    shown = tuple(map(without_credentials, missing)) or (str(folder),)
+    return RequirementsPlan(file if missing else setup, shown, tuple(command), target)
 
 
 def explain_failure(plan: RequirementsPlan, exit_code: int, output_tail: str) -> str:
     """Why pip failed and what to do, in a few sentences."""
+    output_tail = without_credentials(output_tail)
     found = _NOT_FOUND.search(output_tail)
     what = found["what"].rstrip(".,;") if found else ", ".join(plan.missing)
     told = f"{plan.file}: {what} could not be installed (pip ended with exit code {exit_code})"

@@ -72,6 +72,11 @@ def mask(text: str, values: tuple[str, ...]) -> str:
     return re.sub("|".join(map(re.escape, values)), MASK, text)
 
 
+def without_credentials(text: str) -> str:
+    """The text with what stands before the @ of a URL replaced."""
+    return _IN_URL.sub(lambda match: match[0].partition("//")[0] + f"//{MASK}@", text)
+
+
 def is_secret_name(name: str) -> bool:
     """Whether a hyperparameter or a variable of this name is likely to hold a secret."""
     words = [word.lower() for word in _WORDS.findall(name)]
