@@ -21,6 +21,13 @@ def byoc(*arguments, **options):
         (("train", "--no-such-option"), 2, b"No such option"),
         (("train", ".", "--hyperparameter", "epochs"), 2, b"expected KEY=VALUE"),
         (("train", ".", "--engine", "process", "--network", "none"), 2, b"cannot be isolated"),
+        (("train", ".", "--engine", "process", "--hosts", "2"), 2, b"needs Docker"),
+        (("train", ".", "--engine", "process", "--hosts", "2", "--dry-run"), 2, b"needs Docker"),
+        (("train", ".", "--engine", "process", "--memory", "2g"), 2, b"--memory or --cpus with the process engine"),
+        (("train", ".", "--hosts", "21"), 2, b"--hosts"),
+        (("train", ".", "--shm-size", "big"), 2, b"--shm-size 'big' is no size"),
+        (("train", ".", "--processes-per-host", "2"), 2, b"--distribution torchrun"),
+        (("train", ".", "--instance-groups", "cpu"), 2, b"cannot be read"),
         (("invoke", "payload.xyz", "--content-type", "text/csv"), 2, b"payload.xyz cannot be read"),
         (("serve", ".", "--model-data", "absent.tar.gz"), 2, b"absent.tar.gz"),
     ],
@@ -52,6 +59,34 @@ def test_a_dry_run_prints_the_command_and_leaves_no_files(make_project):
     assert ran.returncode == 0
     assert b"SAGEMAKER_BASE_DIR=" in ran.stdout
     assert not (root / ".byoc").exists()
+
+
+def test_a_distribution_reaches_the_job_as_hyperparameters_and_the_users_own_win(make_project):
+    root = make_project(train="")
+    arguments = ("--distribution", "mpi", "--hyperparameter", 'sagemaker_mpi_custom_mpi_options="-x FI=1"')
+    ran = byoc("train", root, "--engine", "process", *arguments, "--dry-run", "--json")
+    assert json.loads(ran.stdout)["job"]["hyperparameters"] == {
+        "sagemaker_mpi_enabled": "true",
+        "sagemaker_mpi_num_of_processes_per_host": "1",
+        "sagemaker_mpi_custom_mpi_options": '"-x FI=1"',
+    }
+
+
+def test_checkpoints_of_one_job_are_the_next_ones(make_project, tmp_path):
+    """7.2, 7.3: on one host and without Docker too."""
+    root = make_project(
+        train="""
+        import os, pathlib
+        folder = pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"], "checkpoints")
+        print("found", *sorted(path.name for path in folder.iterdir()))
+        (folder / f"{os.environ['TRAINING_JOB_NAME']}.pt").touch()
+    """
+    )
+    store = tmp_path / "kept"
+    for name in ("first", "second"):
+        ran = byoc("train", root, "--engine", "process", "--checkpoints", store, "--job-name", name)
+    assert ran.stdout == b"found first.pt\n"
+    assert sorted(path.name for path in store.iterdir()) == ["first.pt", "second.pt"]
 
 
 def test_init_refuses_a_directory_with_files(tmp_path):
