@@ -109,7 +109,7 @@ class CheckpointSync:
                 # What could not be uploaded is tried again the next time.
                 if stamp != host.seen.get(path) and self._upload_file(name, host.path, path):
                     host.seen[path] = stamp
-            self._refused |= {f"{path} of {name}": "it cannot be read" for path in listing.unreadable}
+            self._refused |= {f"{path!r} of {name}": "it cannot be read" for path in listing.unreadable}
 
     @property
     def warnings(self) -> list[str]:
@@ -126,7 +126,7 @@ class CheckpointSync:
         except FileNotFoundError:
             return False  # renamed or deleted meanwhile
         except OSError as error:
-            self._refused[f"{path} of {host}"] = error.strerror or str(error)
+            self._refused[f"{path!r} of {host}"] = error.strerror or str(error)
             return False
         return True
 

@@ -40,7 +40,7 @@ def merge(folders: Mapping[str, Path]) -> Merged:
                     _drop_below(name, entries)
             entries[name], owners[name] = path, host
     clashes = tuple(
-        f"{', '.join(hosts)} left different files named {name}, and that of {hosts[-1]} is kept: give each host's "
+        f"{', '.join(hosts)} left different files named {name!r}, and that of {hosts[-1]} is kept: give each host's "
         "files names of their own, or write on one host only"
         for name, hosts in sorted(clashing.items())
     )

@@ -66,7 +66,10 @@ def make_job(tmp_path_factory: pytest.TempPathFactory, image: str) -> Callable[.
 
 def run(job: TrainingJob) -> Ran:
     """Run it to its end."""
-    log, lines, containers, networks = io.BytesIO(), [], [], []
+    log = io.BytesIO()
+    lines: list[str] = []
+    containers: list[dict[str, Any]] = []
+    networks: list[dict[str, Any]] = []
 
     class Watching(DockerEngine):
         def start(self, plan: ContainerPlan) -> DockerContainer:
@@ -83,7 +86,8 @@ def unpacked(archive: Path | None) -> dict[str, str]:
     """The files of an archive."""
     assert archive is not None
     with tarfile.open(archive) as tar:
-        return {member.name: tar.extractfile(member).read().decode() for member in tar if member.isfile()}
+        files = {member.name: tar.extractfile(member) for member in tar}
+        return {name: file.read().decode() for name, file in files.items() if file is not None}
 
 
 def left_over(job: str) -> list[str]:
@@ -163,7 +167,7 @@ def test_models_of_all_hosts_are_one_archive_and_a_lost_file_is_named(met: Ran) 
         **{f"{host}/weights": host for host in ("algo-1", "algo-2", "algo-3")},
     }
     (warning,) = met.result.warnings
-    assert "algo-1, algo-2, algo-3 left different files named clash" in warning
+    assert "algo-1, algo-2, algo-3 left different files named 'clash'" in warning
     assert f"WARNING {warning}" in met.lines
 
 

@@ -123,7 +123,7 @@ def test_what_cannot_be_kept_is_told_and_tried_again(sync, store, hosts):
     (hosts["algo-1"] / "name").write_text("n")
     sync.upload()
     (warning,) = sync.warnings
-    assert warning.startswith("checkpoint name of algo-1 was not kept: ")
+    assert warning.startswith("checkpoint 'name' of algo-1 was not kept: ")
     (store / "name" / "below").unlink()
     (store / "name").rmdir()
     sync.upload()

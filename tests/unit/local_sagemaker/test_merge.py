@@ -36,7 +36,7 @@ def test_of_different_files_with_one_name_the_last_hosts_is_kept_and_the_name_is
     merged = merge(hosts)
     assert contents(merged, tmp_path) == {"w": b"2", "same": b"s"}
     (clash,) = merged.clashes
-    assert clash.startswith("algo-1, algo-2 left different files named w, and that of algo-2 is kept")
+    assert clash.startswith("algo-1, algo-2 left different files named 'w', and that of algo-2 is kept")
 
 
 def test_equal_size_and_time_do_not_make_files_equal(tmp_path):
@@ -50,6 +50,16 @@ def test_a_file_that_takes_a_folders_name_takes_what_is_below_it(tmp_path):
     merged = merge({"algo-1": host(tmp_path, "a", x__w="1"), "algo-2": host(tmp_path, "b", x="2")})
     assert contents(merged, tmp_path) == {"x": b"2"}
     assert len(merged.clashes) == 1
+
+
+def test_a_name_that_is_no_text_can_still_be_told(tmp_path):
+    hosts = {name: tmp_path / name for name in ("algo-1", "algo-2")}
+    for name, folder in hosts.items():
+        folder.mkdir()
+        (folder / os.fsdecode(b"\xff")).write_text(name)
+    (clash,) = merge(hosts).clashes
+    assert r"named '\udcff'" in clash
+    assert clash.encode("utf-8")
 
 
 def test_links_stay_links_and_pipes_are_left_out(tmp_path):
