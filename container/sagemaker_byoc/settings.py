@@ -88,10 +88,13 @@ class ServeSettings:
     default_accept: str
     nginx: str
     log_level: int
+    serving_module: str | None = None
 
     VARIABLES = (
         "SAGEMAKER_BASE_DIR",
         "SAGEMAKER_PROGRAM",
+        "SAGEMAKER_SERVING_MODULE",
+        "SAGEMAKER_SERVICE_MODULE",
         "SAGEMAKER_BIND_TO_PORT",
         "SAGEMAKER_MODEL_SERVER_WORKERS",
         "SAGEMAKER_MODEL_SERVER_TIMEOUT",
@@ -125,6 +128,9 @@ class ServeSettings:
             default_accept=_media_type(environ, "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "application/json"),
             nginx=_choice(environ, "BYOC_NGINX", ("auto", "on", "off")),
             log_level=_integer(environ, "SAGEMAKER_CONTAINER_LOG_LEVEL", logging.INFO, minimum=0),
+            serving_module=_module_name(
+                environ, _first(environ, "SAGEMAKER_SERVING_MODULE", "SAGEMAKER_SERVICE_MODULE")
+            ),
         )
 
 
@@ -194,6 +200,14 @@ def _choice(environ: Mapping[str, str], name: str, choices: tuple[str, ...]) -> 
     if text not in choices:
         raise PlatformInputError(_wrong(name, text, "one of " + ", ".join(choices)))
     return text
+
+
+def _module_name(environ: Mapping[str, str], name: str) -> str | None:
+    text = environ.get(name, "").strip()
+    dotted = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
+    if text and not re.fullmatch(rf"{dotted}(:{dotted})?", text):
+        raise PlatformInputError(_wrong(name, text, "module:object, such as my_package.app:app"))
+    return text or None
 
 
 def _media_type(environ: Mapping[str, str], name: str, default: str) -> str:

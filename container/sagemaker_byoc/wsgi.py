@@ -4,11 +4,13 @@ import logging
 import os
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from wsgiref.types import WSGIApplication
 
 from sagemaker_byoc.logs import configure_logs
 from sagemaker_byoc.predictor import create_app
+from sagemaker_byoc.serving.application import LoadingApplication, import_application
 from sagemaker_byoc.serving.model import LoadingModel, Model
 from sagemaker_byoc.serving.readiness import RUN_DIRECTORY, Readiness
 from sagemaker_byoc.settings import ServeSettings
@@ -21,21 +23,39 @@ def app() -> WSGIApplication:
     settings = ServeSettings.read(os.environ)
     configure_logs(settings.log_level)
     readiness = Readiness(Path(os.environ[RUN_DIRECTORY]))
+    if settings.serving_module:
+        return _users_application(settings.serving_module, settings, readiness)
     model = LoadingModel()
-    threading.Thread(target=_load, args=(model, readiness, settings), name="model-load", daemon=True).start()
+    _start_loading(lambda: model.finish(Model.load(settings)), model.fail, readiness, f"model {settings.paths.model}")
     return create_app(model, readiness, settings)
 
 
-def _load(model: LoadingModel, readiness: Readiness, settings: ServeSettings) -> None:
+def _users_application(spec: str, settings: ServeSettings, readiness: Readiness) -> WSGIApplication:
+    application = LoadingApplication()
+    folders = [settings.paths.model / "code", settings.paths.code, settings.paths.image_code]
+    _start_loading(
+        lambda: application.finish(import_application(spec, folders)),
+        application.fail,
+        readiness,
+        f"application {spec}",
+    )
+    return application
+
+
+def _start_loading(load: Callable[[], None], fail: Callable[[str], None], readiness: Readiness, what: str) -> None:
+    threading.Thread(target=_load, args=(load, fail, readiness, what), name="model-load", daemon=True).start()
+
+
+def _load(load: Callable[[], None], fail: Callable[[str], None], readiness: Readiness, what: str) -> None:
     try:
-        model.finish(Model.load(settings))
+        load()
     except BaseException as error:  # noqa: BLE001 - sys.exit in a user's module must not end the thread unseen
         reason = "".join(traceback.format_exception_only(error)).strip()
-        log.error("the model could not be loaded, /ping stays 503: %s\n%s", reason, _users_trace(error))  # noqa: TRY400
-        model.fail(reason.splitlines()[-1])
+        log.error("%s could not be loaded, /ping stays 503: %s\n%s", what, reason, _users_trace(error))  # noqa: TRY400
+        fail(reason.splitlines()[-1])
     else:
         readiness.mark_loaded(os.getpid())
-        log.info("model loaded from %s", settings.paths.model)
+        log.info("%s is loaded", what)
 
 
 def _users_trace(error: BaseException) -> str:
