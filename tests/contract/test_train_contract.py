@@ -1,5 +1,6 @@
 """Promises of the platform's contract that no other file of tests is about."""
 
+import datetime as dt
 import json
 import os
 import re
@@ -7,11 +8,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from local_sagemaker.engines import ProcessEngine
+from local_sagemaker.project import read_project
+from local_sagemaker.training_job import plan_training_job, run_training_job
 from sagemaker_byoc.settings import read_paths
 from sagemaker_byoc.training.entry_point import EntryPoint
 from sagemaker_byoc.training.environment import derive_environment
@@ -153,3 +158,17 @@ def test_template_prints_its_metrics_every_epoch_so_that_a_regular_expression_fi
         found = re.findall(rf"\b{name}=([-+0-9.eE]+);", run.stdout.decode())
         assert len(found) == 2, run.log
         assert [float(number) for number in found]
+
+
+def test_what_a_script_writes_to_the_output_data_folder_becomes_an_archive_of_its_own(tmp_path: Path) -> None:
+    """6.3, 6.5: packed after the end, with nothing else of the output folder."""
+    (tmp_path / "code").mkdir()
+    script = "import os, pathlib; pathlib.Path(os.environ['SM_OUTPUT_DATA_DIR'], 'history.json').write_text('[]')\n"
+    script += "pathlib.Path(os.environ['SM_OUTPUT_DIR'], 'beside').touch()\n"
+    (tmp_path / "code/train.py").write_text(script)
+    now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    result = run_training_job(plan_training_job(read_project(tmp_path), {}, now, name="job"), ProcessEngine())
+    assert result.status == "Completed"
+    assert result.output_data is not None
+    with tarfile.open(result.output_data) as archive:
+        assert archive.getnames() == ["history.json"]
