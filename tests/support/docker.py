@@ -12,7 +12,7 @@ from tests.support.http import Reply, request
 from tests.support.opt_ml import OptMl
 from tests.support.waiting import wait_until
 
-LABEL = "sagemaker-byoc-tests"
+LABEL = f"sagemaker-byoc-tests-{os.getpid()}"  # of this run alone: another run's containers are not ours to remove
 
 
 def docker(*arguments: str, seconds: float = 120, env: Mapping[str, str] | None = None, program: str = "docker") -> str:

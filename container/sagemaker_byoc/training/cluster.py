@@ -18,7 +18,8 @@ from sagemaker_byoc.errors import HostLostError
 from sagemaker_byoc.training.rank_report import RankFailure, first_failure
 
 BEAT_SECONDS = 1.0
-SETTLE_SECONDS = 1.0  # a failure's consequences are often heard of before the failure itself
+SETTLE_SECONDS = 0.5  # a failure's consequences are often heard of before the failure itself
+ABORT_SECONDS = 5.0  # for all hosts to end what they run, after a failure
 FAREWELL_SECONDS = 8.0
 LEAVE_SECONDS = 60.0
 
@@ -63,6 +64,9 @@ class Cluster(Protocol):
     def take_signals(self) -> list[int]:
         """Signals that other hosts passed on, once each."""
 
+    def aborts(self) -> bool:
+        """Whether the job has failed, and whatever still runs shall end."""
+
     def verdict(self) -> Verdict | None:
         """How the job ended, as soon as that is known."""
 
@@ -89,6 +93,9 @@ class Alone:
 
     def take_signals(self) -> list[int]:
         return []
+
+    def aborts(self) -> bool:
+        return False
 
     def verdict(self) -> Verdict | None:
         return self._verdict
@@ -183,6 +190,7 @@ class Leader:
         self._signals: list[int] = []
         self._stopping = False
         self._decisive_at: float | None = None
+        self._aborted_at: float | None = None
         self._leader_ended_at: float | None = None
         self._verdict: Verdict | None = None
         self._lock = threading.RLock()
@@ -224,13 +232,24 @@ class Leader:
             taken, self._signals = self._signals, []
             return taken
 
+    def aborts(self) -> bool:
+        with self._lock:
+            return self._aborted_at is not None
+
     def verdict(self) -> Verdict | None:
         with self._lock:
+            self._abort_after_a_failure()
             if self._verdict is None:
                 self._verdict = self._decide()
                 if self._verdict is not None:
                     self._tell_all("verdict", asdict(self._verdict))
             return self._verdict
+
+    def give_up(self, exit_code: int, reason: str) -> None:
+        """Tell the others why the leader cannot do its part."""
+        with self._lock:
+            self._verdict = Verdict(exit_code, reason)
+        self._tell_all("verdict", asdict(self._verdict))
 
     def close(self) -> None:
         """Leave last, once the others have gone or a few seconds are over."""
@@ -244,13 +263,20 @@ class Leader:
             link.close()
 
     def _decide(self) -> Verdict | None:
+        now = time.monotonic()
+        if self._decisive_at is not None and now - self._decisive_at < SETTLE_SECONDS:
+            return None
         if self._deciding <= set(self._ended) | self._lost:
             return self._judge()
         if self._leader_ends and self._leader_ended_at is not None and not self._failures:
-            return Verdict(0) if time.monotonic() - self._leader_ended_at > LEAVE_SECONDS else None
-        if self._decisive_at is None or self._stopping:
-            return None
-        return self._judge() if time.monotonic() - self._decisive_at > SETTLE_SECONDS else None
+            return Verdict(0) if now - self._leader_ended_at > LEAVE_SECONDS else None
+        return self._judge() if self._aborted_at is not None and now - self._aborted_at > ABORT_SECONDS else None
+
+    def _abort_after_a_failure(self) -> None:
+        """A job that was told to stop is left alone: its ranks save their work, each in its own time."""
+        if self._decisive_at is not None and self._aborted_at is None and not self._stopping:
+            self._aborted_at = time.monotonic()
+            self._tell_all("abort", {})
 
     def _judge(self) -> Verdict:
         worst = next((code for code in self._ended.values() if code), 1 if self._lost else 0)
@@ -293,7 +319,9 @@ class Leader:
                 self._introductions[introduction.host] = introduction
                 self._links[introduction.host] = link
             return introduction.host
-        if host and kind == "failure":
+        if kind == "refusal":
+            self._note_end(str(message["host"]), int(message["exit_code"]), str(message["reason"]))
+        elif host and kind == "failure":
             self._note_failure(RankFailure(**message))
         elif host and kind == "signal":
             self._note_signal(int(message["number"]), host)
@@ -323,7 +351,9 @@ class Leader:
                 text = (
                     f"HostLostError: host {host} {how}: its container was killed, ran out of memory or lost its network"
                 )
-                self._failures.append(RankFailure(host, None, time.time() - 1, HostLostError.exit_code, text))
+                # It was gone before anyone could notice, so what others complain of meanwhile came later.
+                gone_at = time.time() - self._silence
+                self._failures.append(RankFailure(host, None, gone_at, HostLostError.exit_code, text))
                 self._decisive_at = self._decisive_at or time.monotonic()
 
     def _note_signal(self, number: int, host: str) -> None:
@@ -353,6 +383,7 @@ class Member:
         self._leader = leader
         self._signals: list[int] = []
         self._slots: dict[str, int] | None = None
+        self._aborts = False
         self._verdict: Verdict | None = None
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -367,6 +398,10 @@ class Member:
         self._link.send("join", asdict(introduction))
         threading.Thread(target=self._listen, daemon=True).start()
         threading.Thread(target=self._beat, daemon=True).start()
+
+    def refuse(self, exit_code: int, reason: str) -> None:
+        """Tell the leader why this host cannot take part."""
+        self._link.send("refusal", {"host": self._host, "exit_code": exit_code, "reason": reason})
 
     @property
     def slots(self) -> dict[str, int] | None:
@@ -387,6 +422,10 @@ class Member:
         with self._lock:
             taken, self._signals = self._signals, []
             return taken
+
+    def aborts(self) -> bool:
+        with self._lock:
+            return self._aborts
 
     def verdict(self) -> Verdict | None:
         with self._lock:
@@ -412,6 +451,8 @@ class Member:
             match message["kind"]:
                 case "start":
                     self._slots = {str(host): int(count) for host, count in message["slots"].items()}
+                case "abort":
+                    self._aborts = True
                 case "signal":
                     self._signals.append(int(message["number"]))
                 case "verdict":

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sagemaker_byoc.errors import PlatformInputError
+from sagemaker_byoc.errors import ByocError, PlatformInputError
 from sagemaker_byoc.settings import TrainSettings, available_cpus
 from sagemaker_byoc.training import horovod, mpi, parameter_server, ssh
 from sagemaker_byoc.training.cluster import Alone, Introduction, Leader, Member, Verdict, Welcome, connect
@@ -29,7 +29,8 @@ def run_distributed(distribution: Distribution, launch: LaunchPlan, settings: Tr
     Stopped when the platform gives up before that, PlatformInputError or UserCodeError for a launcher that is missing.
     """
     launch = replace(launch, environ={**communication_environment(distribution), **launch.environ})
-    wait_for_names(distribution.hosts, settings.dns_timeout_seconds if settings.wait_for_hosts else 0.0, heed_stop)
+    if settings.wait_for_hosts and len(distribution.hosts) > 1:
+        wait_for_names(distribution.hosts, settings.dns_timeout_seconds, heed_stop)
     meeting = _meet_alone if len(distribution.hosts) == 1 else _lead if distribution.is_leader else _follow
     return meeting(distribution, launch, settings)
 
@@ -70,6 +71,9 @@ def _lead(distribution: Distribution, launch: LaunchPlan, settings: TrainSetting
         try:
             waiting = Waiting("the other hosts", settings.dns_timeout_seconds)
             while leader.missing:
+                verdict = leader.verdict()
+                if verdict is not None:
+                    return verdict
                 waiting.say(f"{', '.join(leader.missing)} to join")
                 heed_stop(TICK_SECONDS)
             joined = leader.introductions()
@@ -82,6 +86,9 @@ def _lead(distribution: Distribution, launch: LaunchPlan, settings: TrainSetting
             host.prepare(_ports(distribution, settings))
             leader.start(slots)
             return host.run()
+        except ByocError as error:
+            leader.give_up(error.exit_code, f"{type(error).__name__}: {error}")
+            raise
         finally:
             leader.close()
 
@@ -114,6 +121,9 @@ def _follow(distribution: Distribution, launch: LaunchPlan, settings: TrainSetti
                 host.part = _plan_part(distribution, launch, settings, member.slots, directory, ssh_client=None)
                 host.prepare(())
             return host.run()
+    except ByocError as error:
+        member.refuse(error.exit_code, f"{type(error).__name__}: {error}")
+        raise
     finally:
         member.close()
 

@@ -105,6 +105,8 @@ class HostRun:
             if self._kill_at is not None and time.monotonic() > self._kill_at:
                 self._kill_ranks()
             verdict = self._cluster.verdict()
+            if verdict is None and self._cluster.aborts() and self._stop is None:
+                self._abort()
             if verdict is not None:
                 if not self._running and not self._living():
                     return verdict
@@ -178,9 +180,9 @@ class HostRun:
 
 
 def _answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.socket() as probe:
-        probe.settimeout(1.0)
-        return any(probe.connect_ex((address, port)) == 0 for address in ("127.0.0.1", socket.gethostname()))
+    for address in ("127.0.0.1", socket.gethostname()):
+        with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=1.0):
+            return True
     return False
 
 

@@ -34,11 +34,11 @@ def execute(plan: LaunchPlan) -> Outcome:
     sys.stdout.flush()
     sys.stderr.flush()
     child, tail = start_with_tail(plan.command, plan.environ, plan.folder)
-    exit_code, stopped = supervise(child.pid, lambda: plan.stop_grace_seconds)
+    exit_code, stopped_at = supervise(child.pid, lambda: plan.stop_grace_seconds)
     child.returncode = exit_code
     # What the script left running ends with it, as everything does when a container ends.
     processes.send(child.pid, signal.SIGKILL)
-    return Outcome(exit_code, tail.tail(), stopped)
+    return Outcome(exit_code, tail.tail(), stopped=stopped_at is not None)
 
 
 def start_with_tail(
@@ -56,14 +56,18 @@ def start_with_tail(
     return child, tail
 
 
-def supervise(pid: int, grace_seconds: Callable[[], float]) -> tuple[int, bool]:
-    """Wait for a child, passing signals on. Returns its exit code and whether it was asked to stop."""
+def supervise(pid: int, grace_seconds: Callable[[], float]) -> tuple[int, float | None]:
+    """Wait for a child, passing signals on.
+
+    Returns its exit code, and when it was first asked to stop, in seconds since the epoch; None if it never was.
+    """
     deadline: float | None = None
+    stopped_at: float | None = None
     while True:
         event = processes.wait(None if deadline is None else deadline - time.monotonic())
         if isinstance(event, processes.Ended):
             if event.pid == pid:
-                return event.exit_code, deadline is not None
+                return event.exit_code, stopped_at
         elif event is None:
             processes.send(pid, signal.SIGKILL)
             deadline = time.monotonic() + grace_seconds()
@@ -71,6 +75,7 @@ def supervise(pid: int, grace_seconds: Callable[[], float]) -> tuple[int, bool]:
             processes.send(pid, event)
             if is_stop(event) and deadline is None:
                 deadline = time.monotonic() + grace_seconds()
+                stopped_at = time.time()
 
 
 def is_stop(event: signal.Signals) -> bool:

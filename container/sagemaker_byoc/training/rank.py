@@ -20,7 +20,7 @@ from sagemaker_byoc import processes
 from sagemaker_byoc.training.launch import LaunchPlan, supervise
 from sagemaker_byoc.training.memory import describe_out_of_memory, read_memory
 from sagemaker_byoc.training.rank_report import RankFailure, RankProcess, announce, read_failures, report_failure
-from sagemaker_byoc.training.report import Outcome, failure_reason
+from sagemaker_byoc.training.report import Outcome, ends_in_traceback, failure_reason
 from sagemaker_byoc.training.streams import LinePump
 
 PLAN_FILE = "launch.json"
@@ -117,12 +117,16 @@ def run_rank(plan: RankPlan, rank: int, directory: Path, environ: Mapping[str, s
         pumps = [LinePump(child.stdout.fileno(), out), LinePump(child.stderr.fileno(), err)]
         for pump in pumps:
             pump.start()
-        exit_code, stopped = supervise(child.pid, lambda: _grace(launch, directory))
+        exit_code, stopped_at = supervise(child.pid, lambda: _grace(launch, directory))
         ended_at = time.time()
         child.returncode = exit_code
         processes.send(child.pid, signal.SIGKILL)
-        tails = [pump.tail() for pump in pumps]
-        return Outcome(exit_code, tails[1], stopped), pumps[1].traceback_at or ended_at
+        stderr = [pump.tail() for pump in pumps][1]
+        failed_at = pumps[1].traceback_at or ended_at
+        if stopped_at is not None and failed_at < stopped_at and ends_in_traceback(stderr):
+            # It had failed by itself and was still leaving, which can take long in a library that waits for its peers.
+            return Outcome(1, stderr), failed_at
+        return Outcome(exit_code, stderr, stopped=stopped_at is not None), failed_at
 
 
 def _grace(launch: LaunchPlan, directory: Path) -> float:

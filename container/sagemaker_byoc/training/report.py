@@ -10,9 +10,13 @@ from pathlib import Path
 
 LIMIT = 1024
 _HEADLINE = 600
+_FAREWELL_LINES = 5
 _TRACEBACK = "Traceback (most recent call last):"
 _GROUP = "  + Exception Group Traceback (most recent call last):"
 _GROUP_MARGIN = re.compile(r"^\s*[|+] ?", re.MULTILINE)
+_RANK_PREFIX = re.compile(
+    r"^\[rank\d+\]: ?", re.MULTILINE
+)  # PyTorch's, on every line of a distributed script's traceback
 _ERROR_LINE = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt|Warning)(: |$)")
 _CHAINED = (
     "During handling of the above exception, another exception occurred:",
@@ -51,10 +55,17 @@ def failure_reason(outcome: Outcome, script: str, out_of_memory: str | None = No
     if out_of_memory:
         rest = failure_reason(replace(outcome, stopped=True), script)
         return _clip(f"{_clip(out_of_memory, _HEADLINE)}\n{rest}", LIMIT)
-    tail = outcome.stderr_tail.decode("utf-8", errors="replace")
+    tail = _RANK_PREFIX.sub("", outcome.stderr_tail.decode("utf-8", errors="replace"))
     if 0 < outcome.exit_code <= 128 and _TRACEBACK in tail:
         return _from_traceback(tail)
     return _from_exit(outcome, script, tail)
+
+
+def ends_in_traceback(stderr_tail: bytes) -> bool:
+    """Whether an uncaught exception's traceback is the last thing printed, but for a few lines of farewell."""
+    text = _RANK_PREFIX.sub("", stderr_tail.decode("utf-8", errors="replace"))
+    _, found, last = text.rpartition(_TRACEBACK)
+    return bool(found) and len(_split_traceback(last)[1].splitlines()) <= _FAREWELL_LINES
 
 
 def _from_traceback(tail: str) -> str:
