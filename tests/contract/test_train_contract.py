@@ -135,10 +135,21 @@ def test_variable_that_the_platform_or_an_sdk_adds_is_passed_on_untouched(opt_ml
     assert given(opt_ml, {name: value})[name] == value
 
 
-def test_intermediate_folder_has_its_variable_and_nothing_is_copied_from_it(opt_ml: OptMl) -> None:
+def test_intermediate_folder_has_its_variable(opt_ml: OptMl) -> None:
     """6.8: it is the toolkit's idea and no folder of the platform's."""
     folder = opt_ml.base / "output/intermediate"
     assert given(opt_ml)["SM_OUTPUT_INTERMEDIATE_DIR"] == str(folder)
+
+
+def test_what_an_earlier_job_left_in_the_pools_cache_is_not_run(opt_ml: OptMl, train: Callable[..., TrainRun]) -> None:
+    """9.3: the folder outlives jobs; code is looked for where this job's is."""
+    cache = opt_ml.base / "sagemaker/warmpoolcache"
+    cache.mkdir(parents=True)
+    (cache / "train.py").write_text("raise SystemExit('the code of another job')")
+    (cache / "requirements.txt").write_text("a-package-that-there-is-not==1\n")
+    run = train("exits_3", {"SAGEMAKER_MANAGED_WARMPOOL_CACHE_DIRECTORY": str(cache)})
+    assert run.exit_code == 3
+    assert "another job" not in run.log
 
 
 def test_empty_failure_file_is_as_good_as_none(opt_ml: OptMl, train: Callable[..., TrainRun]) -> None:
@@ -161,7 +172,7 @@ def test_template_prints_its_metrics_every_epoch_so_that_a_regular_expression_fi
 
 
 def test_what_a_script_writes_to_the_output_data_folder_becomes_an_archive_of_its_own(tmp_path: Path) -> None:
-    """6.3, 6.5: packed after the end, with nothing else of the output folder."""
+    """6.3: packed after the end, with nothing else of the output folder."""
     (tmp_path / "code").mkdir()
     script = "import os, pathlib; pathlib.Path(os.environ['SM_OUTPUT_DATA_DIR'], 'history.json').write_text('[]')\n"
     script += "pathlib.Path(os.environ['SM_OUTPUT_DIR'], 'beside').touch()\n"

@@ -10,6 +10,7 @@ from sagemaker_byoc.training.distribution import Distribution, Kind
 from sagemaker_byoc.training.host import communication_environment
 from sagemaker_byoc.training.hosts import wait_for_names
 from sagemaker_byoc.training.mpi import mpirun_command
+from sagemaker_byoc.training.rank import merge_environment
 from sagemaker_byoc.training.torchrun import torchrun_command
 
 DIRECTORY = Path("/tmp/run")
@@ -76,6 +77,14 @@ def test_open_mpi_5_gets_its_own_names_for_parameters() -> None:
     assert value(command, "prte_if_include") == "eth0"
     assert value(command, "plm_ssh_agent") == "ssh -F none"
     assert not {"oob_tcp_if_include", "plm_rsh_agent", "btl_vader_single_copy_mechanism"} & set(command)
+
+
+def test_rank_started_from_another_host_has_the_variables_of_its_own() -> None:
+    """5.6: mpirun's parent brings the rank and what `-x` names, and must not bring the leader's SM_* or PATH."""
+    host = {"SM_CURRENT_HOST": "algo-2", "SM_HP_EPOCHS": "3", "PATH": "/opt/venv/bin", "AWS_REGION": "eu-west-1"}
+    parent = {"SM_CURRENT_HOST": "algo-1", "PATH": "/bin", "OMPI_COMM_WORLD_RANK": "3", "NAME": "value", "SM_NEW": "x"}
+    added = {"OMPI_COMM_WORLD_RANK": "3", "NAME": "value", "SM_NEW": "x"}
+    assert merge_environment(host, parent) == host | added
 
 
 def test_elastic_fabric_is_used_where_its_devices_are(tmp_path: Path) -> None:

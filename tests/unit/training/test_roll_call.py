@@ -1,0 +1,121 @@
+"""The hosts of a job meet and end together: real connections on this machine."""
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+from sagemaker_byoc.training.cluster import Introduction, Leader, Member, Verdict, Welcome, connect
+from sagemaker_byoc.training.rank_report import RankFailure
+
+from tests.support.waiting import wait_until
+
+HOSTS = ("algo-1", "algo-2", "algo-3")
+SILENCE = 10.0
+Join = Callable[[str], Member]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def cluster(*, leader_ends: bool = False, deciding: tuple[str, ...] = HOSTS) -> Iterator[tuple[Leader, Join]]:
+    """A leader that listens, and what makes a host join it."""
+    port = free_port()
+    leader = Leader(
+        "algo-1", HOSTS, silence_seconds=SILENCE, rank_failure_ends=True, leader_ends=leader_ends, deciding=deciding
+    )
+    leader.listen("127.0.0.1", port, Welcome("run", "public key of the leader"))
+    members: list[Member] = []
+
+    def join(host: str) -> Member:
+        connection = connect("127.0.0.1", port, SILENCE)
+        assert connection is not None
+        member = Member(connection, host, "algo-1", SILENCE)
+        members.append(member)
+        assert member.greet() == Welcome("run", "public key of the leader")
+        member.join(Introduction(host, 2, f"key of {host}"))
+        return member
+
+    try:
+        yield leader, join
+    finally:
+        for member in members:
+            member.close()
+        leader.close()
+
+
+def test_leader_waits_for_every_worker_and_workers_for_its_start() -> None:
+    """5.4: nothing is started before the last host is there, whose ssh server then has its keys."""
+    with cluster() as (leader, join):
+        second = join("algo-2")
+        wait_until(lambda: leader.missing == ["algo-3"], "algo-2 to be counted")
+        assert second.slots is None
+        third = join("algo-3")
+        wait_until(lambda: leader.missing == [], "algo-3 to be counted")
+        assert leader.introductions()["algo-3"] == Introduction("algo-3", 2, "key of algo-3")
+        leader.start({"algo-1": 1, "algo-2": 2, "algo-3": 2})
+        for member in (second, third):
+            wait_until(lambda member=member: member.slots == {"algo-1": 1, "algo-2": 2, "algo-3": 2}, "the start")
+
+
+@pytest.mark.parametrize("exit_code", [0, 3])
+def test_workers_of_an_mpi_job_end_with_the_leader_and_as_it_did(exit_code: int) -> None:
+    """1.8, 5.4: they run only an ssh server, and wait for the end of the leader's mpirun."""
+    with cluster(deciding=("algo-1",)) as (leader, join):
+        members = [join("algo-2"), join("algo-3")]
+        wait_until(lambda: leader.missing == [], "everyone")
+        assert leader.verdict() is None
+        leader.tell_ended(exit_code, "mpirun ended with exit code 3")
+        wait_until(leader.verdict, "the leader's verdict")
+        for member in members:
+            wait_until(member.verdict, "a worker's verdict")
+            assert member.verdict() == leader.verdict()
+        verdict = leader.verdict()
+        assert verdict is not None
+        assert (verdict.exit_code, "mpirun" in verdict.reason) == (exit_code, bool(exit_code))
+
+
+def test_job_goes_on_until_the_last_host_has_ended() -> None:
+    """1.8: a host that is done early must not end what its peers still do."""
+    with cluster() as (leader, join):
+        second, third = join("algo-2"), join("algo-3")
+        wait_until(lambda: leader.missing == [], "everyone")
+        leader.tell_ended(0, "")
+        second.tell_ended(0, "")
+        assert leader.verdict() is None
+        third.tell_ended(0, "")
+        wait_until(lambda: leader.verdict() == Verdict(0), "the verdict")
+
+
+def test_host_that_disappears_ends_the_job_on_all_others_and_is_named() -> None:
+    """1.8: nobody waits for a host that is gone."""
+    with cluster() as (leader, join):
+        second, third = join("algo-2"), join("algo-3")
+        wait_until(lambda: leader.missing == [], "everyone")
+        second.close()
+        wait_until(leader.verdict, "the verdict")
+        wait_until(third.verdict, "the other's verdict")
+        verdict = third.verdict()
+        assert verdict is not None
+        assert verdict.exit_code != 0
+        assert "host algo-2" in verdict.reason
+
+
+def test_reason_of_the_job_is_the_first_failure_wherever_it_was() -> None:
+    """1.8, 1.9: the leader's own rank only lost its peer."""
+    with cluster() as (leader, join):
+        second, third = join("algo-2"), join("algo-3")
+        wait_until(lambda: leader.missing == [], "everyone")
+        leader.tell_failure(RankFailure("algo-1", 0, 100.0, 1, "RuntimeError: Connection closed by peer"))
+        second.tell_failure(RankFailure("algo-2", 2, 100.5, 5, "ValueError: the data is wrong"))
+        leader.tell_ended(1, "")
+        second.tell_ended(5, "")
+        third.tell_ended(1, "")
+        wait_until(leader.verdict, "the verdict")
+        verdict = leader.verdict()
+        assert verdict is not None
+        assert verdict.exit_code == 5
+        assert verdict.reason.startswith("ValueError: the data is wrong (rank 2 on algo-2)")
