@@ -54,10 +54,9 @@ def user_arguments(job: TrainingJob, toolkit_compatible: bool = False) -> list[s
     """`--name value` for each of the user's hyperparameters by name, `-n value` for names of one letter."""
     arguments: list[str] = []
     for hyperparameter in job.users_hyperparameters:
-        value = hyperparameter.argument
-        if toolkit_compatible:
-            value = toolkit_format.argument(toolkit_format.decode(hyperparameter.token))
-        arguments += [_option(hyperparameter.name), value]
+        theirs = toolkit_format.argument(toolkit_format.decode(hyperparameter.token))
+        keep = not toolkit_compatible or not can_be_passed(theirs)
+        arguments += [_option(hyperparameter.name), hyperparameter.argument if keep else theirs]
     return arguments
 
 

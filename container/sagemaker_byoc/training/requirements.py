@@ -68,16 +68,17 @@ def plan_requirements(folder: Path) -> RequirementsPlan | None:
     missing = tuple(_missing(file)) if file.is_file() else ()
     if not missing and not packaged:
         return None
-    target = (
-        None if _is_writable(sysconfig.get_paths()["purelib"]) else tempfile.mkdtemp(prefix="sagemaker-byoc-packages-")
+    # Not --target, with which pip installs anew what the image has already, PyTorch included.
+    prefix = (
+        None if _is_writable(sysconfig.get_path("purelib")) else tempfile.mkdtemp(prefix="sagemaker-byoc-packages-")
     )
-    command = [sys.executable, "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
-    command += ["--target", target] if target else []
+    command = [sys.executable, "-m", "pip", "install", "--no-input", "--no-cache-dir", "--disable-pip-version-check"]
+    command += ["--prefix", prefix] if prefix else []
     command += ["-r", str(file)] if missing else []
     # The package is the user's own and small: what builds it is in the image, and must not be fetched.
     command += ["--use-pep517", "--no-build-isolation", str(folder)] if packaged else []
     shown = tuple(map(without_credentials, missing)) or (str(folder),)
-    return RequirementsPlan(file if missing else setup, shown, tuple(command), target)
+    return RequirementsPlan(file if missing else setup, shown, tuple(command), _package_folder(prefix))
 
 
 def explain_failure(plan: RequirementsPlan, exit_code: int, output_tail: str) -> str:
@@ -212,6 +213,14 @@ def _import_packaging() -> Any:
         except ImportError:
             continue
     return None
+
+
+def _package_folder(prefix: str | None) -> str | None:
+    """Where pip puts packages below a prefix."""
+    if prefix is None:
+        return None
+    scheme = sysconfig.get_preferred_scheme("prefix")
+    return sysconfig.get_path("purelib", scheme, vars={"base": prefix, "platbase": prefix})
 
 
 def _is_writable(folder: str) -> bool:

@@ -128,6 +128,15 @@ def test_each_collision_is_about_names_that_exist_and_none_is_overlooked(values:
     assert all("hyperparameters" in sentence for sentence in collisions(found))
 
 
+@pytest.mark.parametrize("token", ['"a\\u0000b"', '"\\ud800"', '["\\ud800"]', "a\0b"])
+def test_text_that_no_program_can_be_given_keeps_its_escapes_with_the_switch_too(tmp_path: Path, token: str) -> None:
+    """2.1: the toolkit itself would not start the script."""
+    found = job(tmp_path, hyperparameters={"h": token})
+    arguments = user_arguments(found, toolkit_compatible=True)
+    assert arguments[1].encode() == arguments[1].encode("ascii")
+    assert "\0" not in arguments[1] + derive_environment(found, ENTRY, {}, toolkit_compatible=True)["SM_HP_H"]
+
+
 @given(st.dictionaries(st.text(max_size=10), st.text(max_size=20), max_size=6))
 def test_whatever_is_sent_a_program_can_be_given(values: dict[str, str]) -> None:
     """2.1-2.3: no name and no value keeps the script from starting, and the documents stay JSON."""
