@@ -21,7 +21,7 @@ BEAT_SECONDS = 1.0
 SETTLE_SECONDS = 0.5  # a failure's consequences are often heard of before the failure itself
 ABORT_SECONDS = 5.0  # for all hosts to end what they run, after a failure
 FAREWELL_SECONDS = 8.0
-LEAVE_SECONDS = 60.0
+LEAVE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -279,7 +279,7 @@ class Leader:
             self._tell_all("abort", {})
 
     def _judge(self) -> Verdict:
-        worst = next((code for code in self._ended.values() if code), 1 if self._lost else 0)
+        worst = next((code for code in self._ended.values() if code), 1 if self._lost or self._aborted_at else 0)
         return judge(worst, "", self._host, self._failures)
 
     def _present(self) -> bool:

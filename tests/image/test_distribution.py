@@ -1,0 +1,222 @@
+"""Jobs of several processes and hosts, each host a container: torchrun, Horovod by Gloo, Horovod by MPI."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.docker import mounted, run
+from tests.support.hosts import Hosts
+from tests.support.opt_ml import OptMl
+from tests.support.places import REPOSITORY, program
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.docker
+
+TEMPLATE = REPOSITORY / "opt_ml_template"
+ENABLED = {
+    "torchrun": "sagemaker_torch_distributed_enabled",
+    "horovod": "sagemaker_horovod_enabled",
+    "mpi": "sagemaker_mpi_enabled",
+}
+LAUNCHERS = list(ENABLED)
+PROCESSES = "sagemaker_mpi_num_of_processes_per_host"
+
+Cluster = Callable[..., Hosts]
+
+
+@pytest.fixture
+def cluster(horovod_image: str, tmp_path: Path) -> Cluster:
+    """Lay out a job of several hosts with a user program of this name."""
+
+    def lay_out(name: str, launcher: str, count: int = 2, processes: int = 1, **hyperparameters: str) -> Hosts:
+        asked = {ENABLED[launcher]: "true", PROCESSES: str(processes), **hyperparameters}
+        hosts = Hosts(horovod_image, tmp_path, count, asked)
+        hosts.code(program(name))
+        return hosts
+
+    return lay_out
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The template's data."""
+    folder = tmp_path_factory.mktemp("digits")
+    subprocess.run([sys.executable, TEMPLATE / "prepare_data.py", "--project", folder], check=True)
+    return folder
+
+
+def accuracy(log: str) -> float:
+    """What the leader printed last."""
+    return float(re.findall(r"validation_accuracy=([0-9.]+);", log)[-1])
+
+
+@pytest.fixture(scope="session")
+def alone(horovod_image: str, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> float:
+    """The accuracy of one process."""
+    tree = OptMl.make(tmp_path_factory.mktemp("alone"))
+    tree.hyperparameters(epochs="6")
+    lay_out_digits(tree, digits)
+    ran = run(horovod_image, "train", options=mounted(tree), seconds=300)
+    assert ran.exit_code == 0, ran.log
+    return accuracy(ran.log)
+
+
+def lay_out_digits(tree: OptMl, digits: Path) -> None:
+    """The template's code and channels."""
+    shutil.copytree(TEMPLATE / "code", tree.base / "code", dirs_exist_ok=True)
+    for channel in ("train", "validation"):
+        shutil.copytree(digits / "input/data" / channel, tree.base / "input/data" / channel, dirs_exist_ok=True)
+    tree.config("inputdataconfig.json", {"train": {}, "validation": {}})
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize(("count", "processes"), [(1, 2), (2, 1), (4, 1)])
+def test_ranks_train_one_network_as_well_as_one_process_does(
+    horovod_image: str, digits: Path, alone: float, tmp_path: Path, launcher: str, count: int, processes: int
+) -> None:
+    """5.1, 5.2, 5.8, 6.2, 8.3: bit-equal parameters on every rank, saved and told by the leader alone."""
+    asked = {ENABLED[launcher]: "true", PROCESSES: str(processes), "epochs": "6"}
+    with Hosts(horovod_image, tmp_path, count, asked) as hosts:
+        for host in hosts.all:
+            lay_out_digits(host.tree, digits)
+        assert hosts.run(300) == [0] * count, hosts.log
+        found = dict(re.findall(r"rank=(\d+) parameters=([0-9a-f]{64})", hosts.log))
+        assert sorted(found) == [str(rank) for rank in range(count * processes)]
+        assert len(set(found.values())) == 1
+        assert accuracy(hosts.leader.log) == pytest.approx(alone, abs=0.04)
+        assert [bool(list((host.tree.base / "model").iterdir())) for host in hosts.all] == [True] + [False] * (
+            count - 1
+        )
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("killed", ["algo-1", "algo-2"])
+def test_host_that_is_gone_ends_the_job_on_all_others_within_15_seconds(
+    cluster: Cluster, launcher: str, killed: str
+) -> None:
+    """1.8, 1.9: and what is left says which host it was."""
+    with cluster("waits_as_a_rank", launcher) as hosts:
+        hosts.start()
+        for host in hosts.all:
+            host.running.wait_for_line("ready rank=")
+        began = time.monotonic()
+        hosts.kill(killed)
+        codes = dict(zip((host.name for host in hosts.all), hosts.wait(30), strict=True))
+        assert time.monotonic() - began < 15
+        assert codes.pop(killed) == 137
+        assert list(codes.values()) == [69]
+        assert killed in (hosts["algo-1" if killed == "algo-2" else "algo-2"].tree.failure or ""), hosts.log
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_exception_of_a_rank_is_the_reason_on_every_host(cluster: Cluster, launcher: str) -> None:
+    """1.8, 1.9: the leader has the first failing rank's traceback, the workers report what the leader does."""
+    with cluster("fails_on_rank_1", launcher) as hosts:
+        assert hosts.run(60) == [1, 1], hosts.log
+        for host in hosts.all:
+            reason = host.tree.failure or ""
+            assert reason.startswith("ValueError: label 11 is none of the ten digits (rank 1 on algo-2)"), hosts.log
+            assert "train.py" in reason
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_exception_of_a_rank_ends_the_job_of_one_host(cluster: Cluster, launcher: str) -> None:
+    """1.9: one host needs no ssh server and no peers."""
+    with cluster("fails_on_rank_1", launcher, count=1, processes=2) as hosts:
+        assert hosts.run(60) == [1], hosts.log
+        assert (hosts.leader.tree.failure or "").startswith("ValueError: label 11"), hosts.log
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_stop_of_one_host_lets_every_rank_save(cluster: Cluster, launcher: str) -> None:
+    """1.12, 1.13: a stop that reaches one host reaches all ranks of all hosts."""
+    with cluster("waits_as_a_rank", launcher, processes=2) as hosts:
+        hosts.start()
+        wait_until(lambda: hosts.log.count("ready rank=") == 4, "four ranks", 90)
+        hosts.terminate("algo-2")
+        assert hosts.wait(60) == [0, 0], hosts.log
+        saved = sorted(path.name for host in hosts.all for path in (host.tree.base / "model").iterdir())
+        assert saved == ["rank-0.txt", "rank-1.txt", "rank-2.txt", "rank-3.txt"]
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_each_rank_has_its_own_hosts_variables_and_whole_lines(cluster: Cluster, launcher: str) -> None:
+    """4.7, 5.6, 8.3: and its hyperparameters as they were sent."""
+    with cluster("prints_as_a_rank", launcher, processes=2, lr="1.10", token="hunter2") as hosts:
+        assert hosts.run(90) == [0, 0], hosts.log[-3000:]
+        for index, host in enumerate(hosts.all):
+            lines = host.log.splitlines()
+            for rank in (2 * index, 2 * index + 1):
+                said = json.loads((host.tree.base / f"output/data/rank-{rank}.json").read_text())
+                assert said["env"]["SM_CURRENT_HOST"] == host.name
+                assert said["env"]["SM_HP_LR"] == "1.10"
+                assert said["argv"] == ["--lr", "1.10", "--token", "hunter2"]
+                assert [line for line in lines if line.startswith(f"rank {rank} step")] == [
+                    f"rank {rank} step {step} {'x' * 80}" for step in range(300)
+                ]
+                assert f"rank {rank} long {'y' * 100_000}" in lines
+            assert "hunter2" not in host.log
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_one_isolated_host_trains(horovod_image: str, opt_ml: OptMl, launcher: str) -> None:
+    """4.11: no network at all, not even a name for itself."""
+    opt_ml.hyperparameters(**{ENABLED[launcher]: "true", PROCESSES: "2"})
+    opt_ml.code("prints_as_a_rank")
+    ran = run(horovod_image, "train", options=[*mounted(opt_ml), "--network", "none"])
+    assert ran.exit_code == 0, ran.log[-3000:]
+    assert sorted(path.name for path in (opt_ml.base / "output/data").iterdir()) == ["rank-0.json", "rank-1.json"]
+
+
+def test_job_of_one_host_does_not_wait_after_it_is_done(cluster: Cluster) -> None:
+    """5.4: SageMaker's toolkit sleeps 30 s after each MPI job."""
+    with cluster("prints_as_a_rank", "mpi", count=1, processes=2) as hosts:
+        began = time.monotonic()
+        assert hosts.run(60) == [0]
+        assert time.monotonic() - began < 20
+
+
+def test_hosts_may_come_late(cluster: Cluster) -> None:
+    """2.15: with a line that says who is missing."""
+    with cluster("prints_as_a_rank", "horovod") as hosts:
+        hosts.start("algo-1")
+        hosts.wait_for_line("algo-1", "waiting for algo-2")
+        hosts.start("algo-2")
+        assert hosts.wait(90) == [0, 0], hosts.log
+
+
+def test_host_that_never_comes_is_named(cluster: Cluster) -> None:
+    """2.15: after the limit, and not after a silent quarter of an hour."""
+    with cluster("prints_as_a_rank", "torchrun") as hosts:
+        hosts.start("algo-1", env={"BYOC_DNS_TIMEOUT_SECONDS": "2"})
+        wait_until(lambda: hosts.leader.exit_code is not None, "the leader to give up", 30)
+        assert hosts.leader.exit_code == 69
+        assert "algo-2" in (hosts.leader.tree.failure or "")
+
+
+def test_image_without_mpi_says_so_on_every_host(image: str, tmp_path: Path) -> None:
+    """5.3: and what to build or to use instead."""
+    with Hosts(image, tmp_path, 2, {ENABLED["mpi"]: "true"}) as hosts:
+        hosts.code(program("prints_as_a_rank"))
+        assert hosts.run(60) == [64, 64], hosts.log
+        for host in hosts.all:
+            assert "WITH_HOROVOD=mpi" in (host.tree.failure or ""), host.tree.failure
+
+
+def test_no_key_outlives_the_job(cluster: Cluster) -> None:
+    """5.3: keys are made at the start, and go with the job."""
+    with cluster("prints_as_a_rank", "mpi") as hosts:
+        assert hosts.run(60) == [0, 0]
+        for host in hosts.all:
+            changed = subprocess.run(
+                ["docker", "diff", host.running.id], capture_output=True, text=True, check=True
+            ).stdout
+            assert "key" not in changed
+            assert "/tmp/sagemaker-byoc" not in changed
