@@ -13,7 +13,7 @@ from sagemaker_byoc.paths import MLPaths
 
 DEFAULT_PROGRAM = "train.py"
 _DOTTED = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
-_MODULE = re.compile(rf"(?P<module>{_DOTTED})(:(?P<function>{_DOTTED}))?")
+_MODULE = rf"(?P<module>{_DOTTED})(:(?P<function>{_DOTTED}))?"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def module_entry_point(spec: str, folders: list[Path]) -> EntryPoint:
 
     It runs in the first of `folders` that holds the module, else in the first that exists.
     """
-    match = _MODULE.fullmatch(spec.strip())
+    match = re.fullmatch(_MODULE, spec.strip())
     if not match:
         raise UserCodeError(
             f"SAGEMAKER_TRAINING_MODULE is {spec!r}; expected module:function, such as my_package.train:main."

@@ -8,7 +8,6 @@ import os
 import re
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,18 +20,18 @@ from sagemaker_byoc.training.source import import_toolkit
 REQUIREMENTS = "requirements.txt"
 SETUP = "setup.py"
 CODE_ARTIFACT = "CA_REPOSITORY_ARN"
-_SIMPLE = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*?)\s*(?P<limits>((==|>=|<=|!=|<|>)\s*\d+(\.\d+)*\s*(,\s*|$))*)")
-_RELEASE = re.compile(r"\d+(\.\d+)*")
-_COMMENT = re.compile(r"(^|\s)#.*$")
-_HASH = re.compile(r"\s--hash[= ]\S+")
-_INCLUDE = re.compile(r"(?:-r\s*|--requirement[= ]\s*)(?P<file>\S+)")
+_SIMPLE = r"(?P<name>[A-Za-z0-9][\w.-]*?)\s*(?P<limits>((==|>=|<=|!=|<|>)\s*\d+(\.\d+)*\s*(,\s*|$))*)"
+_RELEASE = r"\d+(\.\d+)*"
+_COMMENT = r"(^|\s)#.*$"
+_HASH = r"\s--hash[= ]\S+"
+_INCLUDE = r"(?:-r\s*|--requirement[= ]\s*)(?P<file>\S+)"
 # Options that say where packages come from, not which.
-_WHERE = re.compile(r"(-i|-f|--(index-url|extra-index-url|find-links|no-index|trusted-host|prefer-binary|pre)\b)")
+_WHERE = r"(-i|-f|--(index-url|extra-index-url|find-links|no-index|trusted-host|prefer-binary|pre)\b)"
 _NO_NETWORK = (
     *("Failed to establish a new connection", "Temporary failure in name resolution", "Name or service not known"),
     *("Network is unreachable", "Connection refused", "ConnectTimeoutError", "Read timed out", "Could not connect"),
 )
-_NOT_FOUND = re.compile(r"(?:No matching distribution found for|satisfies the requirement) (?P<what>[^\s(]+)")
+_NOT_FOUND = r"(?:No matching distribution found for|satisfies the requirement) (?P<what>[^\s(]+)"
 
 
 @dataclass(frozen=True)
@@ -68,11 +67,9 @@ def plan_requirements(folder: Path) -> RequirementsPlan | None:
     missing = tuple(_missing(file)) if file.is_file() else ()
     if not missing and not packaged:
         return None
-    # Not --target, with which pip installs anew what the image has already, PyTorch included.
-    prefix = (
-        None if _is_writable(sysconfig.get_path("purelib")) else tempfile.mkdtemp(prefix="sagemaker-byoc-packages-")
-    )
+    prefix = None if _is_writable(sysconfig.get_path("purelib")) else _new_folder()
     command = [sys.executable, "-m", "pip", "install", "--no-input", "--no-cache-dir", "--disable-pip-version-check"]
+    # Not --target, with which pip installs anew what the image has already, PyTorch included.
     command += ["--prefix", prefix] if prefix else []
     command += ["-r", str(file)] if missing else []
     # The package is the user's own and small: what builds it is in the image, and must not be fetched.
@@ -84,7 +81,7 @@ def plan_requirements(folder: Path) -> RequirementsPlan | None:
 def explain_failure(plan: RequirementsPlan, exit_code: int, output_tail: str) -> str:
     """Why pip failed and what to do, in a few sentences."""
     output_tail = without_credentials(output_tail)
-    found = _NOT_FOUND.search(output_tail)
+    found = re.search(_NOT_FOUND, output_tail)
     what = found["what"].rstrip(".,;") if found else ", ".join(plan.missing)
     told = f"{plan.file}: {what} could not be installed (pip ended with exit code {exit_code})"
     if "No module named pip" in output_tail:
@@ -111,18 +108,18 @@ def _missing(file: Path, seen: frozenset[Path] = frozenset()) -> Iterator[str]:
         yield f"-r {file}"  # pip says what is wrong with it
         return
     for line in lines:
-        included = _INCLUDE.fullmatch(line)
+        included = re.fullmatch(_INCLUDE, line)
         if included:
             path = file.parent / included["file"]
             if path.resolve() not in seen:
                 yield from _missing(path, seen | {file.resolve()})
-        elif not _WHERE.match(line) and not _is_met(_HASH.sub("", line).strip(), installed):
+        elif not re.match(_WHERE, line) and not _is_met(re.sub(_HASH, "", line).strip(), installed):
             yield line
 
 
 def _logical_lines(text: str) -> list[str]:
     """Lines without comments, those that end in a backslash joined with the next."""
-    lines = (_COMMENT.sub("", line).strip() for line in text.replace("\\\n", " ").splitlines())
+    lines = (re.sub(_COMMENT, "", line).strip() for line in text.replace("\\\n", " ").splitlines())
     return [line for line in lines if line]
 
 
@@ -147,12 +144,12 @@ def _normalize(name: str) -> str:
 
 def _is_met(line: str, installed: Mapping[str, str]) -> bool:
     """Plain names and plain versions are compared here; the rest is for `packaging`, which takes long to import."""
-    simple = _SIMPLE.fullmatch(line)
+    simple = re.fullmatch(_SIMPLE, line)
     if simple:
         version = installed.get(_normalize(simple["name"]))
         if version is None or not simple["limits"]:
             return version is not None
-        if _RELEASE.fullmatch(version):
+        if re.fullmatch(_RELEASE, version):
             limits = re.findall(r"([=<>!]+)\s*([\d.]+)", simple["limits"])
             return all(_holds(version, operator, limit) for operator, limit in limits)
     return _is_met_for_packaging(line)
@@ -213,6 +210,12 @@ def _import_packaging() -> Any:
         except ImportError:
             continue
     return None
+
+
+def _new_folder() -> str:
+    import tempfile  # noqa: PLC0415 - few jobs need it
+
+    return tempfile.mkdtemp(prefix="sagemaker-byoc-packages-")
 
 
 def _package_folder(prefix: str | None) -> str | None:

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote
 
 from sagemaker_byoc.training.job import TrainingJob
 
@@ -12,7 +11,7 @@ MASK = "***"
 SHORTEST = 4  # a shorter value is found in every text
 # Values that say nothing, under whatever name: use_auth_token is true in many a job.
 _PLAIN = frozenset({"true", "false", "none", "null", "auto", "default"})
-_WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
+_WORDS = r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+"
 _ALWAYS = frozenset(
     {
         *("password", "passwords", "passwd", "passphrase", "pwd", "secret", "secrets", "credential", "credentials"),
@@ -49,7 +48,7 @@ _ABOUT = frozenset(
         *("required", "size", "timeout", "ttl", "type"),
     }
 )
-_IN_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?P<user>[^\s/:@]*)(:(?P<password>[^\s/@]*))?@")
+_IN_URL = r"[A-Za-z][A-Za-z0-9+.-]*://(?P<user>[^\s/:@]*)(:(?P<password>[^\s/@]*))?@"
 _SHORTEST_USER_TOKEN = 16  # https://TOKEN@host has no password; a plain user name is shorter
 
 
@@ -74,12 +73,12 @@ def mask(text: str, values: tuple[str, ...]) -> str:
 
 def without_credentials(text: str) -> str:
     """The text with what stands before the @ of a URL replaced."""
-    return _IN_URL.sub(lambda match: match[0].partition("//")[0] + f"//{MASK}@", text)
+    return re.sub(_IN_URL, lambda match: match[0].partition("//")[0] + f"//{MASK}@", text)
 
 
 def is_secret_name(name: str) -> bool:
     """Whether a hyperparameter or a variable of this name is likely to hold a secret."""
-    words = [word.lower() for word in _WORDS.findall(name)]
+    words = [word.lower() for word in re.findall(_WORDS, name)]
     if name in ("PWD", "OLDPWD") or not words or words[-1] in _ABOUT:
         return False
     if _ALWAYS & set(words):
@@ -116,7 +115,11 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _in_urls(text: str) -> Iterator[str]:
-    for match in _IN_URL.finditer(text):
+    if "@" not in text:
+        return
+    from urllib.parse import unquote  # noqa: PLC0415 - few jobs have such a value, and none waits for it at the start
+
+    for match in re.finditer(_IN_URL, text):
         password = match["password"]
         if password:
             yield from {password, unquote(password)}
@@ -126,6 +129,8 @@ def _in_urls(text: str) -> Iterator[str]:
 
 def _forms(value: str) -> Iterator[str]:
     """The value itself, as JSON, Python and URLs write it, and the lines of one that has several (a PEM key)."""
+    from urllib.parse import quote, quote_plus  # noqa: PLC0415 - not needed before a job fails
+
     yield value
     yield value.strip()
     yield json.dumps(value)[1:-1]

@@ -5,8 +5,6 @@ The download and the hardened extraction are sagemaker-training's, imported only
 
 import importlib
 import os
-import tarfile
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,8 @@ def stage_source(submit_directory: str | None, code: Path) -> Path | None:
     path = Path(submit_directory)
     if path.is_dir():
         return path
+    import tarfile  # noqa: PLC0415 - only jobs with a tarball pay for it
+
     if not submit_directory.startswith("s3://") and not (path.is_file() and tarfile.is_tarfile(path)):
         raise PlatformInputError(
             f"sagemaker_submit_directory is {submit_directory!r}; expected an s3:// tarball, a folder or a tarball "
@@ -37,6 +37,8 @@ def stage_source(submit_directory: str | None, code: Path) -> Path | None:
 
 def import_toolkit(module: str) -> Any:
     """A module of sagemaker-training. Importing it makes folders below its base, so it is given a scratch one."""
+    import tempfile  # noqa: PLC0415 - this is slow anyway
+
     before = os.environ.get(BASE_VARIABLE)
     with tempfile.TemporaryDirectory() as scratch:
         os.environ[BASE_VARIABLE] = scratch
@@ -55,6 +57,8 @@ def _empty_folder(code: Path) -> Path:
             return code
     except OSError:
         pass  # a read-only or foreign folder is no place to unpack into
+    import tempfile  # noqa: PLC0415 - only jobs with a tarball pay for it
+
     return Path(tempfile.mkdtemp(prefix="sagemaker-byoc-source-"))
 
 
