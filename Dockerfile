@@ -1,5 +1,7 @@
 # One image that trains and serves on Amazon SageMaker. Builds with BuildKit and with the legacy builder.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
+# What the final image starts from: the same, unless the base is large and only the build needs it (a CUDA devel image).
+ARG RUNTIME_IMAGE=${BASE_IMAGE}
 
 # The builder has a compiler, for packages that ship as source only. It leaves /opt/venv behind and nothing else.
 FROM ${BASE_IMAGE} AS builder
@@ -38,7 +40,7 @@ RUN if [ -f users/requirements.txt ]; then \
         /opt/venv/bin/pip install --no-cache-dir --find-links wheels -c constraints.txt -r users/requirements.txt; fi
 RUN echo /opt/program/lib > "$(/opt/venv/bin/python -c 'import site; print(site.getsitepackages()[0])')/sagemaker_byoc.pth"
 
-FROM ${BASE_IMAGE}
+FROM ${RUNTIME_IMAGE}
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates nginx-light \
     && rm -rf /var/lib/apt/lists/*

@@ -4,6 +4,7 @@ PYTHON ?= python3
 # Where PyTorch comes from, here and in the image: empty means pip's own configuration. See README.md.
 TORCH_INDEX_URL ?=
 PYTEST_ARGS ?=
+IMAGE_ARGS ?=
 DEMO_ARGS ?=
 export TORCH_INDEX_URL
 
@@ -42,8 +43,8 @@ type: setup ## Check types (mypy --strict)
 test: setup ## Run every test that this machine can run, and say what was left out (PYTEST_ARGS=...)
 	$(BIN)/python -m pytest tests $(PYTEST_ARGS)
 
-image: setup ## Build the image sagemaker-byoc:latest
-	$(BIN)/byoc build
+image: setup ## Build the image sagemaker-byoc:latest (IMAGE_ARGS="--with-horovod mpi")
+	$(BIN)/byoc build $(IMAGE_ARGS)
 
 demo: setup ## Train on real digits, serve the model, ask it: everything in one go (DEMO_ARGS=...)
 	$(BIN)/byoc demo $(DEMO_ARGS)
