@@ -68,8 +68,8 @@ def bucket(tmp_path: Path) -> Path:
 @pytest.fixture
 def s3(image: str, bucket: Path) -> Iterator[list[str]]:
     """A running S3; the options of a job that shares its network."""
-    options = ["-v", f"{REPOSITORY / 'tests/support/s3_server.py'}:/s3_server.py:ro", "-v", f"{bucket.parent}:/s3:ro"]
-    with Running(image, "python3", "/s3_server.py", "/s3", options=[*OFFLINE, *options]) as server:
+    options = ["-v", f"{REPOSITORY / 'tests/support/aws_server.py'}:/aws_server.py:ro", "-v", f"{bucket.parent}:/s3:ro"]
+    with Running(image, "python3", "/aws_server.py", "/s3", options=[*OFFLINE, *options]) as server:
         server.wait_for_line("listening")
         yield ["--network", f"container:{server.id}", *CREDENTIALS]
 
@@ -145,6 +145,28 @@ def test_requirements_beside_the_source_are_installed(image: str, opt_ml: OptMl,
     assert ran.exit_code == 0, ran.log
     assert b"tiny 42 /opt/ml/code" in ran.stdout
     assert "numpy" not in ran.stderr.decode().partition("installing ")[2].partition("\n")[0]
+
+
+def test_requirements_come_from_code_artifact_where_the_job_names_it(
+    image: str, opt_ml: OptMl, bucket: Path, s3: list[str]
+) -> None:
+    """12.4: CA_REPOSITORY_ARN; a token is asked for with the job's credentials."""
+    files = {
+        "v1/authorization-token": b'{"authorizationToken": "t0ken-of-the-index"}',
+        "v1/repository/endpoint": f'{{"repositoryEndpoint": "{ENDPOINT}/pypi/repo/"}}'.encode(),
+        "pypi/repo/simple/tiny/index.html": b'<a href="tiny-1.0-py3-none-any.whl">tiny-1.0-py3-none-any.whl</a>',
+        "pypi/repo/simple/tiny/tiny-1.0-py3-none-any.whl": wheel(),
+    }
+    for name, content in files.items():
+        (bucket.parent / name).parent.mkdir(parents=True, exist_ok=True)
+        (bucket.parent / name).write_bytes(content)
+    (opt_ml.base / "code" / "requirements.txt").write_text("tiny\n")
+    (opt_ml.base / "code" / "train.py").write_bytes(USES_TINY)
+    env = ["-e", "CA_REPOSITORY_ARN=arn:aws:codeartifact:eu-west-1:123456789012:repository/domain/repo"]
+    ran = run(image, "train", options=[*mounted(opt_ml), *s3, *env, "-e", f"AWS_ENDPOINT_URL_CODEARTIFACT={ENDPOINT}"])
+    assert ran.exit_code == 0, ran.log
+    assert b"tiny 42" in ran.stdout
+    assert "t0ken-of-the-index" not in ran.log
 
 
 def test_index_of_code_artifact_that_cannot_be_asked_for_is_told(image: str, opt_ml: OptMl) -> None:

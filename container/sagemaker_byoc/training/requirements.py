@@ -234,8 +234,9 @@ def _code_artifact_index(environ: Mapping[str, str]) -> str:
     try:
         index: str = import_toolkit("modules")._get_codeartifact_index()  # noqa: SLF001 - the one place that has it
     except Exception as error:
+        cause = error.__context__ or error  # the toolkit's own text says only that it failed
         raise PlatformInputError(
-            f"{CODE_ARTIFACT} is {environ[CODE_ARTIFACT]!r}, and its index could not be asked for: {error}. "
+            f"{CODE_ARTIFACT} is {environ[CODE_ARTIFACT]!r}, and its index could not be asked for: {cause}. "
             "Check the name, the role's rights and the network."
         ) from error
     return index
