@@ -1,7 +1,7 @@
 """The runtime of a SageMaker container.
 
-A `train.py` needs nothing from here. An `inference.py` may use `decode` and `encode`, the codecs that serve
-requests by default.
+A `train.py` needs nothing from here, and may use `sagemaker_byoc.checkpoints` and `sagemaker_byoc.channels`. An
+`inference.py` may use `decode` and `encode`, the codecs that serve requests by default.
 """
 
 from typing import TYPE_CHECKING, Any
