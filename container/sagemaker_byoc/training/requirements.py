@@ -149,6 +149,7 @@ def _is_met(line: str, installed: Mapping[str, str]) -> bool:
         version = installed.get(_normalize(simple["name"]))
         if version is None or not simple["limits"]:
             return version is not None
+        version = version.partition("+")[0]  # limits without a local part, such as +cpu, ignore one
         if re.fullmatch(_RELEASE, version):
             limits = re.findall(r"([=<>!]+)\s*([\d.]+)", simple["limits"])
             return all(_holds(version, operator, limit) for operator, limit in limits)

@@ -83,7 +83,7 @@ def test_included_files_are_read(site: Path, tmp_path: Path) -> None:
 def test_plain_versions_are_compared_as_packaging_compares_them(operator: str, data: st.DataObject) -> None:
     """The fast way and the library agree."""
     release = st.lists(st.integers(0, 12), min_size=1, max_size=4).map(lambda parts: ".".join(map(str, parts)))
-    have, want = data.draw(release), data.draw(release)
+    have, want = data.draw(release) + data.draw(st.sampled_from(["", "+cpu", "+cu130"])), data.draw(release)
     line = f"alpha{operator}{want}"
     assert requirements._is_met(line, {"alpha": have}) == SpecifierSet(operator + want).contains(have)
 
