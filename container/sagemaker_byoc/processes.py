@@ -36,6 +36,9 @@ def blocked_signals() -> Iterator[None]:
     try:
         yield
     finally:
+        # All is over: a stop that came meanwhile must not end this process with another exit code than the one it has.
+        while signal.sigtimedwait(STOP_SIGNALS, 0):
+            pass
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 

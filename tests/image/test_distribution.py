@@ -254,3 +254,24 @@ def test_open_mpi_5_leaves_the_reason_of_a_failure(open_mpi_5_image: str, tmp_pa
         assert hosts.run(60) == [1, 1], hosts.log
         for host in hosts.all:
             assert (host.tree.failure or "").startswith("ValueError: label 11 is none"), hosts.log
+
+
+def test_torchrun_may_start_all_ranks_again(cluster: Cluster) -> None:
+    """5.7, 5.9: a transient fault of one rank costs an attempt, not the job."""
+    with cluster("fails_before_its_restart", "torchrun", processes=2) as hosts:
+        assert hosts.run(120, env={"BYOC_MAX_RESTARTS": "1"}) == [0, 0], hosts.log
+        assert sorted(line for line in hosts.log.splitlines() if line.startswith("attempt 1")) == [
+            f"attempt 1 of rank {rank}" for rank in range(4)
+        ]
+        assert [host.tree.failure for host in hosts.all] == [None, None]
+
+
+def test_mpi_without_mpirun_falls_back_to_horovod_by_gloo(horovod_image: str, opt_ml: OptMl) -> None:
+    """5.3: and says that it does."""
+    opt_ml.hyperparameters(**{ENABLED["mpi"]: "true", PROCESSES: "2"})
+    opt_ml.code("prints_as_a_rank")
+    path = "/opt/program:/opt/venv/bin:/bin-without-mpirun"
+    ran = run(horovod_image, "/opt/program/train", options=[*mounted(opt_ml), "-e", f"PATH={path}"])
+    assert ran.exit_code == 0, ran.log[-3000:]
+    assert "Gloo controller" in ran.log
+    assert (opt_ml.base / "output/data/rank-1.json").is_file()

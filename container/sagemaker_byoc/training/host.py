@@ -4,9 +4,11 @@ import contextlib
 import json
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from sagemaker_byoc.errors import ByocError, PlatformInputError
 from sagemaker_byoc.settings import TrainSettings, available_cpus
 from sagemaker_byoc.training import horovod, mpi, parameter_server, ssh
 from sagemaker_byoc.training.cluster import Alone, Introduction, Leader, Member, Verdict, Welcome, connect
-from sagemaker_byoc.training.distribution import Distribution
+from sagemaker_byoc.training.distribution import MPI_OPTIONS, Distribution
 from sagemaker_byoc.training.host_run import TICK_SECONDS, HostRun, Part
 from sagemaker_byoc.training.hosts import TRY_SECONDS, Waiting, address_of, wait_for_names
 from sagemaker_byoc.training.launch import LaunchPlan, heed_stop
@@ -28,11 +30,29 @@ def run_distributed(distribution: Distribution, launch: LaunchPlan, settings: Tr
     To be called inside `processes.blocked_signals`. Raises HostLostError when the hosts do not find each other,
     Stopped when the platform gives up before that, PlatformInputError or UserCodeError for a launcher that is missing.
     """
+    distribution = _use_what_is_there(distribution, launch)
     launch = replace(launch, environ={**communication_environment(distribution), **launch.environ})
     if settings.wait_for_hosts and len(distribution.hosts) > 1:
         wait_for_names(distribution.hosts, settings.dns_timeout_seconds, heed_stop)
     meeting = _meet_alone if len(distribution.hosts) == 1 else _lead if distribution.is_leader else _follow
     return meeting(distribution, launch, settings)
+
+
+def _use_what_is_there(distribution: Distribution, launch: LaunchPlan) -> Distribution:
+    """Horovod needs no MPI: where an image has the one and not the other, its Gloo controller does the same work."""
+    if (
+        distribution.kind != "mpi"
+        or shutil.which("mpirun", path=launch.environ.get("PATH"))
+        or not find_spec("horovod")
+    ):
+        return distribution
+    print(
+        "sagemaker-byoc: MPI was asked for and this image has no mpirun: Horovod starts the ranks by its Gloo controller, "
+        f"{MPI_OPTIONS} is not used",
+        file=sys.stderr,
+        flush=True,
+    )
+    return replace(distribution, kind="horovod")
 
 
 def communication_environment(distribution: Distribution, fabric: Path = Path("/dev/infiniband")) -> dict[str, str]:

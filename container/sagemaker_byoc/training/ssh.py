@@ -4,8 +4,8 @@ The leader makes a key pair, each other host makes a host key; the public halves
 leader knows the hosts it logs in to, and they admit nobody else.
 """
 
-import getpass
 import os
+import pwd
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -62,7 +62,7 @@ def client_command(directory: Path, host_keys: Mapping[str, str]) -> str:
         "\n".join(
             (
                 f"Port {PORT}",
-                f"User {getpass.getuser()}",
+                f"User {_user()}",
                 f"IdentityFile {directory}/leader_key",
                 "IdentitiesOnly yes",
                 f"UserKnownHostsFile {directory}/known_hosts",
@@ -80,6 +80,16 @@ def client_command(directory: Path, host_keys: Mapping[str, str]) -> str:
         encoding="ascii",
     )
     return f"{_tool('ssh')} -F {directory / 'ssh_config'}"
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        raise PlatformInputError(
+            f"MPI on several hosts logs in by ssh, and user id {os.geteuid()} of this container has no name in /etc/passwd. "
+            "Run as root, as the platform does, or use Horovod without ssh: sagemaker_horovod_enabled=true."
+        ) from None
 
 
 def _tool(name: str) -> str:
