@@ -95,7 +95,7 @@ def test_flask_is_known_to_predictor_only(runtime: list[Import]) -> None:
 
 @pytest.mark.parametrize("package", ["torch", "horovod", "tensorflow", "sklearn", "boto3", "local_sagemaker"])
 def test_runtime_imports_no_framework_and_nothing_of_the_host(runtime: list[Import], package: str) -> None:
-    """Only templates and users' programs know a framework; servers that a framework brings are processes of their own."""
+    """Only templates and users' programs know a framework; a framework's own servers are processes of their own."""
     assert not [one for one in _of(runtime, package) if one.importer not in OWN_PROCESSES]
 
 

@@ -47,8 +47,8 @@ def _use_what_is_there(distribution: Distribution, launch: LaunchPlan) -> Distri
     ):
         return distribution
     print(
-        "sagemaker-byoc: MPI was asked for and this image has no mpirun: Horovod starts the ranks by its Gloo controller, "
-        f"{MPI_OPTIONS} is not used",
+        "sagemaker-byoc: MPI was asked for and this image has no mpirun: Horovod starts the ranks by its Gloo "
+        f"controller, {MPI_OPTIONS} is not used",
         file=sys.stderr,
         flush=True,
     )

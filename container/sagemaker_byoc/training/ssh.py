@@ -87,8 +87,8 @@ def _user() -> str:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         raise PlatformInputError(
-            f"MPI on several hosts logs in by ssh, and user id {os.geteuid()} of this container has no name in /etc/passwd. "
-            "Run as root, as the platform does, or use Horovod without ssh: sagemaker_horovod_enabled=true."
+            f"MPI on several hosts logs in by ssh, and user id {os.geteuid()} of this container has no name in "
+            "/etc/passwd. Run as root, as the platform does, or use Horovod without ssh: sagemaker_horovod_enabled=true."
         ) from None
 
 
