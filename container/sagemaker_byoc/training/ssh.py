@@ -88,7 +88,7 @@ def _user() -> str:
     except KeyError:
         raise PlatformInputError(
             f"MPI on several hosts logs in by ssh, and user id {os.geteuid()} of this container has no name in "
-            "/etc/passwd. Run as root, as the platform does, or use Horovod without ssh: sagemaker_horovod_enabled=true."
+            "/etc/passwd. Run as root, as the platform does, or use Horovod without ssh (sagemaker_horovod_enabled)."
         ) from None
 
 
