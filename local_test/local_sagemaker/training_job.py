@@ -74,11 +74,11 @@ def run_training_job(
     with ExitStack() as stack:
         try:
             sync = _prepare(job, engine.network_interface)
-            if (network := plan_network(job)) is not None:
-                stack.enter_context(engine.network(network))
+            network = plan_network(job)
+            addresses = stack.enter_context(engine.network(network)) if network is not None else None
             started_at, clock = timestamp(), time.monotonic()
             report(_introduce(job, engine.name))
-            running = stack.enter_context(started(engine, plan_containers(job)))
+            running = stack.enter_context(started(engine, plan_containers(job, addresses)))
         except BaseException:
             _discard(job, engine)  # nothing was trained, so the name stays free
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -173,12 +173,12 @@ def plan_network(job: TrainingJob) -> NetworkPlan | None:
     if job.is_alone:
         return None
     # Isolated hosts of one job reach each other all the same: the platform says so.
-    return NetworkPlan(f"byoc-train-{job.name}", job.network == "none", job.labels)
+    return NetworkPlan(f"byoc-train-{job.name}", job.hosts, job.network == "none", job.labels)
 
 
-def plan_containers(job: TrainingJob) -> dict[str, ContainerPlan]:
-    """The container of each host."""
-    return {host: plan_container(job, host) for host in job.hosts}
+def plan_containers(job: TrainingJob, addresses: Mapping[str, str] | None = None) -> dict[str, ContainerPlan]:
+    """The container of each host; ``addresses`` are those of all hosts, once there is a network."""
+    return {host: replace(plan_container(job, host), addresses=addresses or {}) for host in job.hosts}
 
 
 def plan_container(job: TrainingJob, host: str) -> ContainerPlan:

@@ -137,6 +137,25 @@ def test_hosts_have_the_platforms_names_and_find_each_other_by_them(met: Ran) ->
     assert len(set(addresses[0].values())) == 3
 
 
+def test_a_host_has_its_name_before_its_container_and_after_it(make_job: Callable[..., TrainingJob]) -> None:
+    """5.2, 2.15: an instance is there for the whole of a job, so a script of a moment misses no peer."""
+
+    class OneAfterTheOther(DockerEngine):
+        def start(self, plan: ContainerPlan) -> DockerContainer:
+            running = super().start(plan)
+            running.wait(120)
+            return running
+
+    log = io.BytesIO()
+    job = make_job("resolves_every_host", hosts=2)
+    result = run_training_job(job, OneAfterTheOther(DockerEngine.connect().client), log)
+    assert result.status == "Completed", log.getvalue()
+    looked_up = [line.split(" | ") for line in log.getvalue().decode().splitlines()]
+    by_host = {host: sorted(text for name, text in looked_up if name == host) for host in ("algo-1", "algo-2")}
+    assert len(by_host["algo-1"]) == 2
+    assert by_host["algo-1"] == by_host["algo-2"]
+
+
 def test_the_interface_that_the_platform_names_is_there(met: Ran) -> None:
     """2.9."""
     for seen in met.seen().values():

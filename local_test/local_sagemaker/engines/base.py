@@ -45,11 +45,13 @@ class NetworkPlan:
 
     Attributes:
         name: unique on this machine.
+        hosts: the names that get an address on it.
         isolated: whether nothing but the job's hosts can be reached.
         labels: what to find the network by.
     """
 
     name: str
+    hosts: tuple[str, ...]
     isolated: bool
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -76,6 +78,8 @@ class ContainerPlan:
         network: ``bridge``, ``none``, or the name of a network of the job's own, where others find ``hostname``.
         port: the port of 127.0.0.1 to publish, 0 for any free one, None for none.
         labels: what to find the container by.
+        limits: what it may use.
+        addresses: of every host of the network, itself included, by name.
     """
 
     name: str
@@ -89,6 +93,7 @@ class ContainerPlan:
     port: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    addresses: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def has_peers(self) -> bool:
@@ -145,8 +150,11 @@ class Engine(Protocol):
             UsageError: if the engine has no networks.
         """
 
-    def network(self, plan: NetworkPlan) -> AbstractContextManager[None]:
+    def network(self, plan: NetworkPlan) -> AbstractContextManager[Mapping[str, str]]:
         """Make a network for the length of a block, and remove it at its end, whichever way the block ends.
+
+        The block gets the address of each host. A host has its name and address as long as the network exists, as an
+        instance has, and not only while its container runs.
 
         Raises:
             UsageError: if the engine has no networks, or cannot make another one.

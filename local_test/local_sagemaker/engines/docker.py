@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import shlex
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import docker
 import docker.errors
+import docker.types
 from requests.exceptions import RequestException
 
 from local_sagemaker.engines.base import SERVING_PORT, Chunk, ContainerPlan, NetworkPlan
@@ -21,6 +23,8 @@ from local_sagemaker.errors import EngineMissingError, UsageError
 LOOPBACK = "127.0.0.1"
 # Each container holds a connection for its log and one for its end; a job has 20 hosts at most.
 MAX_CONNECTIONS = 64
+# Within a job's network; below it is the gateway.
+FIRST_ADDRESS = 10
 
 
 def docker_answers() -> bool:
@@ -65,10 +69,14 @@ class DockerEngine:
         return cls(client)
 
     def describe(self, plan: ContainerPlan) -> str:
-        """The ``docker run`` command that ``start`` amounts to."""
+        """The ``docker run`` command that ``start`` amounts to; before the network is made, without addresses."""
         words = ["docker", "run", "--name", plan.name, "--hostname", plan.hostname, "--network", plan.network]
         if plan.has_peers:
             words += ["--network-alias", plan.hostname, "--detach"]
+            if plan.hostname in plan.addresses:
+                words += ["--ip", plan.addresses[plan.hostname]]
+            for host, where in plan.addresses.items():
+                words += ["--add-host", f"{host}:{where}"]
         words += ["--shm-size", str(plan.limits.shm_bytes)]
         if plan.limits.memory_bytes is not None:
             words += ["--memory", str(plan.limits.memory_bytes), "--memory-swap", str(plan.limits.memory_bytes)]
@@ -92,30 +100,47 @@ class DockerEngine:
         return shlex.join([*words, plan.name])
 
     @contextmanager
-    def network(self, plan: NetworkPlan) -> Iterator[None]:
+    def network(self, plan: NetworkPlan) -> Iterator[Mapping[str, str]]:
         """Make a bridge network, internal where it is isolated, and remove it at the end of the block.
 
         Raises:
             UsageError: if Docker refuses.
         """
         try:
-            try:
-                self.client.networks.create(
-                    plan.name, driver="bridge", internal=plan.isolated, labels=dict(plan.labels), check_duplicate=True
-                )
-            except docker.errors.APIError as error:
-                raise UsageError(
-                    f"Docker refuses to make the network {plan.name}: {error.explanation or error}",
-                    "the hosts of a job have a network of their own",
-                    "remove networks that nobody uses: `docker network prune`",
-                ) from error
-            yield
+            # Addresses can be given on a network with a subnet of one's own only, so Docker is asked for a free one.
+            subnet = ip_network(self._make_network(plan))
+            self._remove_network(plan)
+            self._make_network(plan, str(subnet))
+            yield {host: str(subnet[FIRST_ADDRESS + place]) for place, host in enumerate(plan.hosts)}
         finally:
-            # By its labels, so that a network whose making was interrupted is found as well.
-            labels = [f"{key}={value}" for key, value in plan.labels.items()]
-            for network in self.client.networks.list(names=[plan.name], filters={"label": labels}):
-                with suppress(docker.errors.NotFound):
-                    network.remove()
+            self._remove_network(plan)
+
+    def _make_network(self, plan: NetworkPlan, subnet: str | None = None) -> str:
+        pools = [] if subnet is None else [docker.types.IPAMPool(subnet=subnet)]
+        try:
+            network = self.client.networks.create(
+                plan.name,
+                driver="bridge",
+                internal=plan.isolated,
+                labels=dict(plan.labels),
+                check_duplicate=True,
+                ipam=docker.types.IPAMConfig(pool_configs=pools),
+            )
+        except docker.errors.APIError as error:
+            raise UsageError(
+                f"Docker refuses to make the network {plan.name}: {error.explanation or error}",
+                "the hosts of a job have a network of their own",
+                "remove networks that nobody uses: `docker network prune`, and try again",
+            ) from error
+        network.reload()
+        return str(network.attrs["IPAM"]["Config"][0]["Subnet"])
+
+    def _remove_network(self, plan: NetworkPlan) -> None:
+        # By its labels, so that a network whose making was interrupted is found as well.
+        labels = [f"{key}={value}" for key, value in plan.labels.items()]
+        for network in self.client.networks.list(names=[plan.name], filters={"label": labels}):
+            with suppress(docker.errors.NotFound):
+                network.remove()
 
     def start(self, plan: ContainerPlan) -> DockerContainer:
         """Create the container, attach to its output, then start it, so that no byte of the log is missed.
@@ -163,8 +188,12 @@ class DockerEngine:
         }
         if plan.has_peers:
             options["network"] = plan.network
-            alias = self.client.api.create_endpoint_config(aliases=[plan.hostname])
-            options["networking_config"] = {plan.network: alias}
+            endpoint = self.client.api.create_endpoint_config(
+                aliases=[plan.hostname], ipv4_address=plan.addresses.get(plan.hostname)
+            )
+            options["networking_config"] = {plan.network: endpoint}
+            # Docker's own names end with a container, an instance's stay until the job's end.
+            options["extra_hosts"] = {host: where for host, where in plan.addresses.items() if host != plan.hostname}
         else:
             options["network_mode"] = plan.network
         if plan.limits.memory_bytes is not None:

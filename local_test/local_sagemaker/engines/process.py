@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -49,7 +49,7 @@ class ProcessEngine:
         """Raises UsageError: hosts with names and addresses of their own are containers."""
         raise _no_network(plan)
 
-    def network(self, plan: NetworkPlan) -> AbstractContextManager[None]:
+    def network(self, plan: NetworkPlan) -> AbstractContextManager[Mapping[str, str]]:
         """Raises UsageError, as ``describe_network`` does."""
         raise _no_network(plan)
 

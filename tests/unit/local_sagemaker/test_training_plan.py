@@ -50,6 +50,13 @@ def test_the_commands_of_a_job_name_its_network_and_its_limits(plan):
         assert words in command
 
 
+def test_a_host_knows_the_addresses_of_all_once_there_is_a_network(plan):
+    """5.2."""
+    addresses = {"algo-1": "10.9.0.10", "algo-2": "10.9.0.11"}
+    command = DockerEngine(client=None).describe(plan_containers(plan(hosts=2), addresses)["algo-2"])
+    assert "--ip 10.9.0.11 --add-host algo-1:10.9.0.10" in command
+
+
 @pytest.mark.parametrize(("text", "size"), [("1", 1), ("2k", 2048), ("64m", 64 << 20), ("1G", 1 << 30), ("5b", 5)])
 def test_sizes_are_read_as_docker_reads_them(text, size):
     assert parse_size(text, "--memory") == size
