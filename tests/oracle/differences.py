@@ -73,9 +73,24 @@ def _is_readable_name(observed: Observed) -> bool:
 
 
 def _is_collision(observed: Observed) -> bool:
-    name = re.fullmatch(r"env\[SM_(?:HP|CHANNEL)_(.*)\]", observed.field, re.DOTALL)
-    names = [*observed.case.hyperparameters, *observed.case.channels]
-    return name is not None and sum(1 for n in names if n.upper() == name[1]) > 1
+    """Several names, of which the last one by name has its value in ours."""
+    name = re.fullmatch(r"env\[SM_(HP|CHANNEL)_(.*)\]", observed.field, re.DOTALL)
+    if name is None:
+        return False
+    sent = observed.case.hyperparameters if name[1] == "HP" else observed.case.channels
+    sharing = sorted(n for n in sent if n.upper() == name[2])
+    if len(sharing) < 2:
+        return False
+    winner = sharing[-1]
+    return observed.ours.endswith(f"/{winner}") if name[1] == "CHANNEL" else observed.ours in _texts(sent[winner])
+
+
+def _texts(token: str) -> set[str]:
+    """A token, and the text it stands for where it is a string in JSON."""
+    try:
+        return {token, *filter(lambda value: isinstance(value, str), [json.loads(token)])}
+    except ValueError:
+        return {token}
 
 
 def _has_no_number(observed: Observed) -> bool:
