@@ -23,6 +23,7 @@ def test_the_hosts_of_a_group_are_no_neighbours():
     """2.13."""
     cluster = plan_cluster(groups=(GroupRequest("cpu", 2), GroupRequest("gpu", 1, "ml.g5.xlarge")))
     assert {group.name: group.hosts for group in cluster.groups} == {"cpu": ("algo-1", "algo-3"), "gpu": ("algo-2",)}
+    assert cluster.hosts == ("algo-1", "algo-2", "algo-3")
     assert cluster.group_of("algo-2").instance_type == "ml.g5.xlarge"
 
 
