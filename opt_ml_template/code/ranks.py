@@ -109,6 +109,8 @@ def join_horovod(hvd: ModuleType) -> tuple[Ranks, Callable[[], None]]:
 
 def join_torch(environ: Mapping[str, str]) -> tuple[Ranks, Callable[[], None]]:
     """The ranks that torchrun has started."""
+    # An optimizer imports it, and if it came later its default arguments would hold the group and its threads for ever.
+    import_module("torch.distributed.nn.functional")
     distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     rank, size = distributed.get_rank(), distributed.get_world_size()
     local_rank, local_size = int(environ.get("LOCAL_RANK", "0")), int(environ.get("LOCAL_WORLD_SIZE", "1"))
