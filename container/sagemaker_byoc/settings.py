@@ -63,7 +63,7 @@ class TrainSettings:
             stop_grace_seconds=_seconds(environ, "BYOC_STOP_GRACE_SECONDS", 110.0),
             toolkit_compatible=_choice(environ, "BYOC_COMPATIBILITY", ("none", "toolkit")) == "toolkit",
             install_requirements=_choice(environ, "BYOC_INSTALL_REQUIREMENTS", ("on", "off")) == "on",
-            wait_for_hosts=not environ.get("SM_STUDIO_LOCAL_MODE"),
+            wait_for_hosts=environ.get("SM_STUDIO_LOCAL_MODE", "").strip().lower() not in ("true", "1"),
             dns_timeout_seconds=_seconds(environ, "BYOC_DNS_TIMEOUT_SECONDS", 900.0),
             host_timeout_seconds=_seconds(environ, "BYOC_HOST_TIMEOUT_SECONDS", 10.0),
             control_port=_integer(environ, "BYOC_CONTROL_PORT", 7776, minimum=1, maximum=65535),

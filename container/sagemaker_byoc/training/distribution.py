@@ -91,12 +91,12 @@ def choose_distribution(job: TrainingJob, interfaces: Path = Path("/sys/class/ne
 
 
 def distribution_hosts(job: TrainingJob) -> list[str]:
-    """The hosts of the instance groups that the distribution spans; all hosts when it names none."""
+    """The hosts of the instance groups that the distribution spans; those of this host's group when it names none."""
     groups = {str(group.get("instance_group_name")): group for group in job.instance_groups}
     chosen = job.value(GROUPS)
-    if not chosen:
-        return job.hosts
-    names = [chosen] if isinstance(chosen, str) else list(chosen)
+    names = [chosen] if isinstance(chosen, str) else list(chosen or [])
+    if not names and job.current_instance_group in groups:
+        names = [job.current_instance_group]
     unknown = [name for name in names if name not in groups]
     if unknown:
         raise PlatformInputError(

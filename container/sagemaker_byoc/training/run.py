@@ -52,7 +52,7 @@ def train(settings: TrainSettings, job: TrainingJob, environ: Mapping[str, str])
     for warning in (*_omissions(plan, settings), *collisions(job)):
         print(f"sagemaker-byoc: {warning}", file=sys.stderr, flush=True)
     heed_stop()
-    if settings.install_requirements:
+    if settings.install_requirements and plan.command[0] == sys.executable:  # a shell script sees to its own
         plan = _install_requirements(plan)
     if distribution.kind != "none":
         return _train_distributed(distribution, plan, settings, job, environ)

@@ -102,6 +102,12 @@ def test_host_outside_of_those_groups_runs_the_script_by_itself(opt_ml: OptMl) -
     assert distribution(opt_ml, resource, **asked).kind == "none"
 
 
+def test_each_group_is_a_distribution_of_its_own_when_none_is_named(opt_ml: OptMl) -> None:
+    """2.13, 5.1: as in SageMaker's toolkit."""
+    resource = {**HETEROGENEOUS, "current_host": "algo-3", "current_group_name": "trainers"}
+    assert distribution(opt_ml, resource, sagemaker_mpi_enabled="true").hosts == ("algo-2", "algo-3")
+
+
 def test_group_that_the_job_does_not_have_is_named(opt_ml: OptMl) -> None:
     """12.5."""
     asked = {"sagemaker_mpi_enabled": "true", "sagemaker_distribution_instance_groups": '["gpus"]'}
