@@ -73,7 +73,8 @@ def test_one_process_a_host_where_there_is_no_accelerator(opt_ml: OptMl) -> None
 def test_leader_is_the_lexicographically_first_host(opt_ml: OptMl) -> None:
     """2.9, 5.1."""
     hosts = [f"algo-{n}" for n in (2, 10, 1)]
-    found = distribution(opt_ml, {"hosts": hosts, "current_host": "algo-10"}, sagemaker_mpi_enabled="true")
+    resource = {"hosts": hosts, "current_host": "algo-10", "instance_groups": None}
+    found = distribution(opt_ml, resource, sagemaker_mpi_enabled="true")
     assert found.hosts == ("algo-1", "algo-10", "algo-2")
     assert (found.leader, found.is_leader, found.host_rank) == ("algo-1", False, 1)
 
