@@ -216,13 +216,16 @@ def test_host_that_never_comes_is_named(cluster: Cluster) -> None:
         assert "algo-2" in (hosts.leader.tree.failure or "")
 
 
-def test_image_without_mpi_says_so_on_every_host(image: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("launcher", "flavour"), [("mpi", "mpi"), ("horovod", "gloo")])
+def test_image_that_lacks_the_launcher_says_so_on_every_host(
+    image: str, tmp_path: Path, launcher: str, flavour: str
+) -> None:
     """5.3: and what to build or to use instead."""
-    with Hosts(image, tmp_path, 2, {ENABLED["mpi"]: "true"}) as hosts:
+    with Hosts(image, tmp_path, 2, {ENABLED[launcher]: "true"}) as hosts:
         hosts.code(program("prints_as_a_rank"))
         assert hosts.run(60) == [64, 64], hosts.log
         for host in hosts.all:
-            assert "WITH_HOROVOD=mpi" in (host.tree.failure or ""), host.tree.failure
+            assert f"WITH_HOROVOD={flavour}" in (host.tree.failure or ""), host.tree.failure
 
 
 def test_no_key_outlives_the_job(cluster: Cluster) -> None:

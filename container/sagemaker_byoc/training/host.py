@@ -31,6 +31,7 @@ def run_distributed(distribution: Distribution, launch: LaunchPlan, settings: Tr
     Stopped when the platform gives up before that, PlatformInputError or UserCodeError for a launcher that is missing.
     """
     distribution = _use_what_is_there(distribution, launch)
+    _check_tools(distribution, launch.environ.get("PATH"))
     launch = replace(launch, environ={**communication_environment(distribution), **launch.environ})
     if settings.wait_for_hosts and len(distribution.hosts) > 1:
         wait_for_names(distribution.hosts, settings.dns_timeout_seconds, heed_stop)
@@ -53,6 +54,25 @@ def _use_what_is_there(distribution: Distribution, launch: LaunchPlan) -> Distri
         flush=True,
     )
     return replace(distribution, kind="horovod")
+
+
+def _check_tools(distribution: Distribution, search: str | None) -> None:
+    """Fail on every host alike, before they meet, when the image lacks what the distribution needs."""
+    match distribution.kind:
+        case "mpi":
+            mpi.find_mpirun(search)
+            if len(distribution.hosts) > 1:
+                ssh.check_tools()
+        case "horovod" if find_spec("horovod") is None:
+            raise PlatformInputError(
+                "the job's distribution is Horovod, and this image does not have it. Build it with --build-arg "
+                "WITH_HOROVOD=gloo, or use torch.distributed: hyperparameter sagemaker_torch_distributed_enabled=true."
+            )
+        case "torchrun" if shutil.which("torchrun", path=search) is None and find_spec("torch") is None:
+            raise PlatformInputError(
+                "the job's distribution is torch.distributed, and this image has neither torchrun nor torch. "
+                "Build it with PyTorch."
+            )
 
 
 def communication_environment(distribution: Distribution, fabric: Path = Path("/dev/infiniband")) -> dict[str, str]:

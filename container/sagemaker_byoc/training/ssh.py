@@ -16,6 +16,13 @@ from sagemaker_byoc.errors import PlatformInputError
 PORT = 7778
 
 
+def check_tools() -> None:
+    """Raises PlatformInputError when the image lacks a part of OpenSSH, or the user cannot log in by ssh."""
+    for name in ("ssh-keygen", "sshd", "ssh"):
+        _tool(name)
+    _user()
+
+
 def make_key(path: Path) -> str:
     """Make a key pair at `path`; returns the public half. Raises PlatformInputError when there is no ssh-keygen."""
     command = [_tool("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", "sagemaker-byoc", "-f", str(path)]
