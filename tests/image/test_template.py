@@ -102,3 +102,25 @@ def test_ranks_stop_together_and_go_on_to_the_same_bits(
     resumed = started(horovod_image, digits, command, *arguments)
     assert "resuming after step" in resumed.log
     assert fingerprints(resumed.log) == whole
+
+
+@pytest.mark.parametrize("distribution", ["mpi", "horovod", "torch_distributed"])
+def test_stop_of_the_job_reaches_every_rank_and_all_is_saved(
+    horovod_image: str, digits: OptMl, distribution: str
+) -> None:
+    """1.12, 1.13, 7.5, 12.5: `docker stop` on a job that the SDK's hyperparameters distribute."""
+    digits.hyperparameters(
+        epochs="300",
+        width="8",
+        sagemaker_mpi_num_of_processes_per_host="2",
+        **{f"sagemaker_{distribution}_enabled": "true"},
+    )
+    options = [*mounted(digits), "-e", "OMP_NUM_THREADS=1", "--hostname", "algo-1"]
+    with Running(horovod_image, "train", options=options) as job:
+        job.wait_for_line("epoch=1 ", 120)
+        assert job.stop(100) == 0, job.log
+        hashes = fingerprints(job.log)
+    assert set(hashes) == {"0", "1"}
+    assert hashes["0"] == hashes["1"]
+    assert (digits.base / "model" / "weights.pt").is_file()
+    assert len(list((digits.base / "checkpoints").iterdir())) == 1
