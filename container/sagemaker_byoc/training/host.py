@@ -41,11 +41,7 @@ def run_distributed(distribution: Distribution, launch: LaunchPlan, settings: Tr
 
 def _use_what_is_there(distribution: Distribution, launch: LaunchPlan) -> Distribution:
     """Horovod needs no MPI: where an image has the one and not the other, its Gloo controller does the same work."""
-    if (
-        distribution.kind != "mpi"
-        or shutil.which("mpirun", path=launch.environ.get("PATH"))
-        or not find_spec("horovod")
-    ):
+    if distribution.kind != "mpi" or shutil.which("mpirun", path=launch.environ.get("PATH")) or not _has("horovod"):
         return distribution
     print(
         "sagemaker-byoc: MPI was asked for and this image has no mpirun: Horovod starts the ranks by its Gloo "
@@ -63,16 +59,22 @@ def _check_tools(distribution: Distribution, search: str | None) -> None:
             mpi.find_mpirun(search)
             if len(distribution.hosts) > 1:
                 ssh.check_tools()
-        case "horovod" if find_spec("horovod") is None:
+        case "horovod" if not _has("horovod"):
             raise PlatformInputError(
                 "the job's distribution is Horovod, and this image does not have it. Build it with --build-arg "
                 "WITH_HOROVOD=gloo, or use torch.distributed: hyperparameter sagemaker_torch_distributed_enabled=true."
             )
-        case "torchrun" if shutil.which("torchrun", path=search) is None and find_spec("torch") is None:
+        case "torchrun" if shutil.which("torchrun", path=search) is None and not _has("torch"):
             raise PlatformInputError(
                 "the job's distribution is torch.distributed, and this image has neither torchrun nor torch. "
                 "Build it with PyTorch."
             )
+
+
+def _has(package: str) -> bool:
+    """Whether a package is installed; a folder that happens to have its name is none."""
+    found = find_spec(package)
+    return found is not None and found.origin is not None
 
 
 def communication_environment(distribution: Distribution, fabric: Path = Path("/dev/infiniband")) -> dict[str, str]:
@@ -193,7 +195,11 @@ def _plan_part(  # noqa: PLR0911 - one answer for each distribution
         case "mpi":
             program, version = mpi.find_mpirun(launch.environ.get("PATH"))
             efa = Path("/dev/infiniband").is_dir()
-            return Part((mpi.mpirun_command(distribution, slots, directory, program, version, ssh_client, efa),), ({},))
+            crowded = 2 * max(slots.values()) > available_cpus()  # a rank computes and talks at the same time
+            command = mpi.mpirun_command(
+                distribution, slots, directory, program, version, ssh_client, efa=efa, crowded=crowded
+            )
+            return Part((command,), ({},))
         case "parameter_server":
             hosts, current = distribution.hosts, distribution.current_host
             if len(hosts) == 1:  # SageMaker's images start a single host's script without TF_CONFIG

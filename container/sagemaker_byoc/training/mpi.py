@@ -25,7 +25,9 @@ def mpirun_command(
     mpirun: str,
     version: int,
     ssh: str | None,
+    *,
     efa: bool = False,
+    crowded: bool = False,
 ) -> tuple[str, ...]:
     """The leader's command.
 
@@ -37,6 +39,7 @@ def mpirun_command(
         version: Open MPI's first number.
         ssh: the command that reaches the other hosts, or None on a single host.
         efa: whether the fabric, and not TCP, carries messages.
+        crowded: whether a host has too few cores for ranks that wait without pause.
 
     Raises:
         PlatformInputError: the job limits its processes to more than its hosts have.
@@ -50,13 +53,24 @@ def mpirun_command(
     return (
         mpirun,
         "--allow-run-as-root",
-        *("--host", ",".join(f"{host}:{slots[host]}" for host in distribution.hosts)),
+        *("--host", _hosts(slots, distribution)),
         *("-np", str(processes)),
         *("--bind-to", "none", "--map-by", "slot"),
-        *_parameters(_mca(distribution, version, ssh, efa), version, distribution.mpi_options),
+        *_parameters(
+            _mca(distribution, version, ssh, efa) | ({"mpi_yield_when_idle": "1"} if crowded else {}),
+            version,
+            distribution.mpi_options,
+        ),
         *distribution.mpi_options,
         *rank_command(directory),
     )
+
+
+def _hosts(slots: Mapping[str, int], distribution: Distribution) -> str:
+    """Hosts with their slots. A single host is called localhost, for its own name may not resolve."""
+    if len(distribution.hosts) == 1:
+        return f"localhost:{slots[distribution.leader]}"
+    return ",".join(f"{host}:{slots[host]}" for host in distribution.hosts)
 
 
 def _mca(distribution: Distribution, version: int, ssh: str | None, efa: bool) -> dict[str, str]:

@@ -27,7 +27,7 @@ def of(kind: Kind, **changes: Any) -> Distribution:
 def mpirun(version: int = 4, efa: bool = False, **changes: Any) -> list[str]:
     """The command of the leader, whose hosts have two slots and three."""
     slots = {"algo-1": 2, "algo-2": 3}
-    return list(mpirun_command(of("mpi", **changes), slots, DIRECTORY, "mpirun", version, "ssh -F none", efa))
+    return list(mpirun_command(of("mpi", **changes), slots, DIRECTORY, "mpirun", version, "ssh -F none", efa=efa))
 
 
 def value(command: list[str], option: str) -> str:
@@ -118,3 +118,18 @@ def test_host_that_never_resolves_is_named_when_the_limit_is_over() -> None:
     """2.15: with the variable that sets the limit."""
     with pytest.raises(HostLostError, match=r"algo-9\.invalid to resolve.*BYOC_DNS_TIMEOUT_SECONDS"):
         wait_for_names(["localhost", "algo-9.invalid"], 0.0, lambda _: None)
+
+
+def test_single_host_is_localhost_whatever_its_name() -> None:
+    """2.12, 5.5: the name of the document may be none that this container knows."""
+    alone = Distribution("mpi", ("algo-1",), "algo-1", 2)
+    command = list(mpirun_command(alone, {"algo-1": 2}, DIRECTORY, "mpirun", 4, None))
+    assert value(command, "--host") == "localhost:2"
+    assert value(command, "oob_tcp_if_include") == "lo"
+
+
+def test_ranks_that_share_few_cores_let_each_other_work_while_they_wait() -> None:
+    """5.5: Open MPI's ranks spin by default."""
+    alone = Distribution("mpi", ("algo-1",), "algo-1", 2)
+    command = list(mpirun_command(alone, {"algo-1": 2}, DIRECTORY, "mpirun", 4, None, crowded=True))
+    assert value(command, "mpi_yield_when_idle") == "1"
