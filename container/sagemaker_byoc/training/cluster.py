@@ -7,6 +7,7 @@ everywhere. So no host waits for one that is gone, and the leader knows the firs
 
 import contextlib
 import json
+import re
 import socket
 import threading
 import time
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 from sagemaker_byoc.errors import HostLostError
 from sagemaker_byoc.training.rank_report import RankFailure, first_failure
 
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,80}")
 BEAT_SECONDS = 1.0
 SETTLE_SECONDS = 0.5  # a failure's consequences are often heard of before the failure itself
 ABORT_SECONDS = 5.0  # for all hosts to end what they run, after a failure
@@ -391,7 +393,10 @@ class Member:
     def greet(self) -> Welcome:
         """The leader's first message. Raises HostLostError."""
         message = self._link.receive()
-        return Welcome(run=str(message["run"]), leader_key=str(message["leader_key"]))
+        run = str(message.get("run"))
+        if not RUN_NAME.fullmatch(run):  # it becomes the name of a folder
+            raise HostLostError(f"{self._leader} answers, and is not the leader of this job: it calls the run {run!r}")
+        return Welcome(run=run, leader_key=str(message.get("leader_key", "")))
 
     def join(self, introduction: Introduction) -> None:
         """Answer the roll call: this host is ready."""

@@ -24,6 +24,7 @@ def rank_environments(
         port: of the key-value server.
     """
     host = distribution.current_host
+    interface = "lo" if len(distribution.hosts) == 1 else distribution.interface
     first = sum(slots[name] for name in distribution.hosts[: distribution.host_rank])
     return [
         {
@@ -41,8 +42,8 @@ def rank_environments(
             "HOROVOD_CPU_OPERATIONS": "gloo",
             "HOROVOD_GLOO_RENDEZVOUS_ADDR": rendezvous,
             "HOROVOD_GLOO_RENDEZVOUS_PORT": str(port),
-            "HOROVOD_GLOO_IFACE": "lo" if len(distribution.hosts) == 1 else distribution.interface or "",
             "HOROVOD_GLOO_TIMEOUT_SECONDS": PEER_SECONDS,
+            **({"HOROVOD_GLOO_IFACE": interface} if interface else {}),
         }
         for local in range(slots[host])
     ]

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Iterator
 
 import pytest
+from sagemaker_byoc.errors import HostLostError
 from sagemaker_byoc.training.cluster import Introduction, Leader, Member, Verdict, Welcome, connect
 from sagemaker_byoc.training.rank_report import RankFailure
 
@@ -59,6 +60,20 @@ def test_leader_waits_for_every_worker_and_workers_for_its_start() -> None:
         leader.start({"algo-1": 1, "algo-2": 2, "algo-3": 2})
         for member in (second, third):
             wait_until(lambda member=member: member.slots == {"algo-1": 1, "algo-2": 2, "algo-3": 2}, "the start")
+
+
+def test_whoever_answers_with_the_name_of_a_path_is_not_the_leader() -> None:
+    """5.1: what comes over the network becomes no path."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connection = connect("127.0.0.1", listener.getsockname()[1], SILENCE)
+        assert connection is not None
+        member = Member(connection, "algo-2", "algo-1", SILENCE)
+        other, _ = listener.accept()
+        other.sendall(b'{"kind": "welcome", "run": "../../etc", "leader_key": ""}\n')
+        with pytest.raises(HostLostError, match="not the leader of this job"):
+            member.greet()
+        member.close()
+        other.close()
 
 
 @pytest.mark.parametrize("exit_code", [0, 3])
