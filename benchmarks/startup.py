@@ -20,44 +20,21 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
-import subprocess
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from containers import HERE, make_base, run_container
+from first_line import TRAIN_COMMANDS, Training, measure_training, report_training
 from machine import LABEL, ask_docker, describe_machine, publish, spread, table
 
-HERE = Path(__file__).resolve().parent
 REPORT = HERE / "startup.md"
-HOST = "algo-1"
 WORKERS = 2
 SLOW_LOAD = 2.0
-GOAL = 5.0
-FLOOR, OURS, TOOLKIT = "python3 train.py", "this image's train", "sagemaker-training's train"
-TRAIN_COMMANDS = {
-    FLOOR: ("python3", "/opt/ml/code/train.py"),
-    OURS: ("/opt/program/train",),
-    TOOLKIT: ("/opt/venv/bin/train",),
-}
 OUR_SERVE, SAMPLE = "this image's serve", "public sample's shape"
 SERVE_COMMANDS = {OUR_SERVE: "/opt/program/serve", SAMPLE: "/bench/peers/public_sample/serve"}
-CONFIG: Mapping[str, object] = {
-    "hyperparameters.json": {"epochs": "3", "learning-rate": "0.1"},
-    "inputdataconfig.json": {},
-    "resourceconfig.json": {"current_host": HOST, "hosts": [HOST], "network_interface_name": "lo"},
-}
-
-
-@dataclass(frozen=True)
-class Training:
-    """Seconds from ``docker run`` to the container's first instruction, and from there to the script's first line."""
-
-    container: float
-    first_line: float
 
 
 @dataclass(frozen=True)
@@ -66,40 +43,6 @@ class Serving:
 
     ready: float
     answers: Sequence[float]
-
-
-def run_container(image: str, base: Path, environment: Mapping[str, str], command: Sequence[str]) -> str:
-    """Run to its end and return standard output; a container that fails ends the benchmark with its log."""
-    settings = [part for key, value in environment.items() for part in ("--env", f"{key}={value}")]
-    network = ["--network", "none", "--hostname", HOST, "--add-host", f"{HOST}:127.0.0.1"]
-    mounts = ["--volume", f"{base}:/opt/ml", "--volume", f"{HERE}:/bench:ro"]
-    arguments = ["docker", "run", "--rm", "--label", LABEL, *network, *mounts, *settings, image, *command]
-    ended = subprocess.run(arguments, check=False, capture_output=True, text=True)
-    if ended.returncode != 0:
-        raise SystemExit(f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stdout}{ended.stderr}")
-    return ended.stdout
-
-
-def make_base(folder: Path, program: str) -> Path:
-    """Lay out a fresh /opt/ml with the platform's files and one program."""
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "input" / "config").mkdir(parents=True)
-    (folder / "code").mkdir()
-    (folder / "model").mkdir()
-    for name, content in CONFIG.items():
-        (folder / "input" / "config" / name).write_text(json.dumps(content), encoding="utf-8")
-    shutil.copy(HERE / "inside" / program, folder / "code" / program)
-    return folder
-
-
-def measure_training(image: str, work: Path, command: Sequence[str]) -> Training:
-    base = make_base(work / "ml", "train.py")
-    begin = time.time()
-    printed = run_container(
-        image, base, {"SAGEMAKER_PROGRAM": "train.py"}, ("python3", "-IS", "/bench/inside/launch.py", *command)
-    )
-    stamps = dict(line.split("=") for line in printed.splitlines() if line.startswith(("begin=", "first-line=")))
-    return Training(float(stamps["begin"]) - begin, float(stamps["first-line"]) - float(stamps["begin"]))
 
 
 def measure_serving(image: str, work: Path, server: str, load: float) -> Serving:
@@ -127,32 +70,6 @@ def measure_all(image: str, repeats: int) -> tuple[dict[str, list[Training]], di
                 if number:
                     measured.append(served)
     return training, serving
-
-
-def report_training(training: Mapping[str, Sequence[Training]]) -> list[str]:
-    floor = [one.first_line for one in training[FLOOR]]
-    launchers = {
-        name: [one.first_line - bare for one, bare in zip(training[name], floor, strict=True)]
-        for name in (OURS, TOOLKIT)
-    }
-    rows = [[name, *spread((one.first_line * 1e3 for one in runs), 0)] for name, runs in training.items()]
-    rows += [[f"{name}, less the floor", *spread((t * 1e3 for t in times), 0)] for name, times in launchers.items()]
-    container = [one.container * 1e3 for runs in training.values() for one in runs]
-    rows.append(["`docker run` to the container's first instruction", *spread(container, 0)])
-    ratio = median(launchers[TOOLKIT]) / median(launchers[OURS])
-    ratios = [theirs / ours for theirs, ours in zip(launchers[TOOLKIT], launchers[OURS], strict=True)]
-    low, middle, high = spread(ratios, 1)
-    verdict = "reached" if ratio >= GOAL else "missed"
-    return [
-        "## To the first line of a training script",
-        "",
-        "Milliseconds from the container's first instruction.",
-        "",
-        table(["launcher", "min", "median", "max"], rows),
-        "",
-        f"**The toolkit's launcher takes {ratio:.1f} times as long as this image's** (ratio of the medians).",
-        f"Round by round: {low} to {high}, median {middle}. The goal of {GOAL:.0f} times is {verdict}.",
-    ]
 
 
 def report_serving(serving: Mapping[tuple[str, float], Sequence[Serving]]) -> list[str]:
