@@ -2,16 +2,19 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 
 from tests.support.opt_ml import OptMl
+from tests.support.places import RUNTIME
 from tests.support.processes import alive
-from tests.support.training import RunningJob, TrainRun
+from tests.support.training import RunningJob, TrainRun, job_environment
 from tests.support.waiting import wait_until
 
 Start = Callable[..., AbstractContextManager[RunningJob]]
@@ -96,3 +99,37 @@ def test_orphans_are_reaped_when_the_launcher_is_process_1(opt_ml: OptMl, train:
     assert run.exit_code == 0, run.log
     document = opt_ml.output("orphan.json")
     assert document == {"parent": 1, "reaped": True}
+
+
+@pytest.mark.parametrize("name", ["train", "serve", "default"])
+def test_stop_that_comes_while_the_runtime_is_imported_is_not_lost(tmp_path: Path, name: str) -> None:
+    """1.12, 13.2: process 1 loses what it neither handles nor blocks, so it blocks before it imports ours."""
+    package = tmp_path / "sagemaker_byoc"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "import signal; print(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, []))); raise SystemExit(0)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-S", RUNTIME / name], env={"PYTHONPATH": str(tmp_path)}, capture_output=True, check=True
+    )
+    blocked = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP}
+    assert ran.stdout.decode().strip() == str(sorted(blocked))
+
+
+def test_stop_that_was_pending_at_the_start_ends_the_job_before_its_script(opt_ml: OptMl) -> None:
+    """1.12, 1.14."""
+    opt_ml.code("succeeds")
+
+    def be_told_to_stop() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    ran = subprocess.run(
+        [sys.executable, RUNTIME / "train"],
+        env=job_environment(opt_ml),
+        capture_output=True,
+        check=False,
+        preexec_fn=be_told_to_stop,
+    )
+    assert (ran.returncode, ran.stdout) == (143, b"")
+    assert opt_ml.failure is None

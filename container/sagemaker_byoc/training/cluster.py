@@ -112,7 +112,7 @@ def judge(exit_code: int, reason: str, host: str, failures: list[RankFailure]) -
         return Verdict(0)
     first = first_failure(failures)
     if first is not None:
-        return Verdict(first.exit_code, first.described if first.rank is not None else first.reason)
+        return Verdict(first.exit_code, first.described)
     return Verdict(exit_code, reason or f"{host} ended with exit code {exit_code}")
 
 
