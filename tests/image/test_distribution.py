@@ -154,7 +154,7 @@ def test_stop_of_one_host_lets_every_rank_save(cluster: Cluster, launcher: str) 
     """1.12, 1.13: a stop that reaches one host reaches all ranks of all hosts."""
     with cluster("waits_as_a_rank", launcher, processes=2) as hosts:
         hosts.start()
-        wait_until(lambda: hosts.log.count("ready rank=") == 4, "four ranks", 90)
+        wait_until(lambda: hosts.log.count("ready rank=") == 4, "four ranks", 90, interval=0.5)
         hosts.terminate("algo-2")
         assert hosts.wait(60) == [0, 0], hosts.log
         saved = sorted(path.name for host in hosts.all for path in (host.tree.base / "model").iterdir())
@@ -211,7 +211,7 @@ def test_host_that_never_comes_is_named(cluster: Cluster) -> None:
     """2.15: after the limit, and not after a silent quarter of an hour."""
     with cluster("prints_as_a_rank", "torchrun") as hosts:
         hosts.start("algo-1", env={"BYOC_DNS_TIMEOUT_SECONDS": "2"})
-        wait_until(lambda: hosts.leader.exit_code is not None, "the leader to give up", 30)
+        wait_until(lambda: hosts.leader.exit_code is not None, "the leader to give up", 30, interval=0.5)
         assert hosts.leader.exit_code == 69
         assert "algo-2" in (hosts.leader.tree.failure or "")
 

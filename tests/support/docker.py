@@ -35,6 +35,9 @@ def inspect(image: str) -> dict[str, Any]:
     return config
 
 
+ASKING = 0.2  # seconds between two docker commands that ask the same
+
+
 @dataclass(frozen=True)
 class Ran:
     """How a container ended."""
@@ -123,7 +126,7 @@ class Running:
 
     def wait_for_line(self, text: str, seconds: float = 60) -> None:
         """Wait until ``text`` appears in the log; fails at once when the container ends without it."""
-        wait_until(lambda: text in self.log, f"{text!r} in the container's log", seconds, self._ended)
+        wait_until(lambda: text in self.log, f"{text!r} in the container's log", seconds, self._ended, ASKING)
 
     def wait_until_ready(self, seconds: float = 60) -> "Running":
         """Wait until /ping answers 200 on the published port."""
@@ -132,7 +135,7 @@ class Running:
 
     def wait_until_ready_inside(self, seconds: float = 60) -> "Running":
         """The same from within, for a container that has no network."""
-        wait_until(lambda: self.ask_inside("/ping")[0] == 200, "/ping to answer 200", seconds, self._ended)
+        wait_until(lambda: self.ask_inside("/ping")[0] == 200, "/ping to answer 200", seconds, self._ended, ASKING)
         return self
 
     def invoke(self, body: bytes, content_type: str = "application/json") -> Reply:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ from typing import Self
 
 from tests.support.docker import LABEL, Running, docker
 from tests.support.opt_ml import ONE_HOST, OptMl
-from tests.support.waiting import wait_until
 
 
 @dataclass
@@ -112,9 +112,9 @@ class Hosts:
     def wait(self, seconds: float = 120) -> list[int | None]:
         """Wait until every host has ended; the exit codes in the order of names."""
         try:
-            wait_until(lambda: all(host.exit_code is not None for host in self.all), "all hosts to end", seconds)
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.log}") from None
+            docker("wait", *(host.running.id for host in self.all), seconds=seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"not all hosts have ended within {seconds:g} s\n{self.log}") from None
         return [host.exit_code for host in self.all]
 
     def wait_for_line(self, name: str, text: str, seconds: float = 60) -> None:
