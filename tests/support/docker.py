@@ -130,7 +130,7 @@ class Running:
 
     def wait_until_ready(self, seconds: float = 60) -> "Running":
         """Wait until /ping answers 200 on the published port."""
-        wait_until(lambda: self._ping() == 200, "/ping to answer 200", seconds, self._ended)
+        wait_until(lambda: self._ping() == 200, "/ping to answer 200", seconds, self._ended, ASKING)
         return self
 
     def wait_until_ready_inside(self, seconds: float = 60) -> "Running":
