@@ -69,6 +69,12 @@ patch_source() {
     done
     # An assignment to a constant, in an operator that nothing calls: gcc 14 refuses it all the same.
     sed -i "/^$spare\$/d" "$SOURCE/third_party/flatbuffers/include/flatbuffers/stl_emulation.h"
+    # Contexts of process sets, the global set's among them, forget the interface that they were told to use: then Gloo looks
+    # up the host's own name, and crashes where there is none, as without a network.
+    local context=horovod/common/gloo/gloo_context.cc interface='device_attr.iface = global_context.gloo_iface_;'
+    sed -i "/InitializeForProcessSet(/,/^}/s/device_attr.iface = gloo_iface_;/$interface/" "$SOURCE/$context"
+    [ "$(grep -c "$interface" "$SOURCE/$context")" = 1 ] ||
+        fail "the interface is not passed on in Horovod's $context" "one line that sets it" "build the Horovod of source.txt"
     # No debugging symbols, and as many compilers as there are cores instead of eight.
     sed -i "s/'RelWithDebInfo'/'Release'/; s/'-j8'/'-j$(nproc)'/" "$SOURCE/setup.py"
     grep -q "'-j$(nproc)'" "$SOURCE/setup.py"

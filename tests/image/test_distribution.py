@@ -181,13 +181,16 @@ def test_each_rank_has_its_own_hosts_variables_and_whole_lines(cluster: Cluster,
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_one_isolated_host_trains(horovod_image: str, opt_ml: OptMl, launcher: str) -> None:
-    """4.11: no network at all, not even a name for itself."""
+@pytest.mark.parametrize("network", ["none", "bridge"])
+def test_ranks_of_one_host_meet_whatever_it_is_called(
+    horovod_image: str, opt_ml: OptMl, launcher: str, network: str
+) -> None:
+    """2.12, 4.11: its name is not the document's, and without a network it has none."""
     opt_ml.hyperparameters(**{ENABLED[launcher]: "true", PROCESSES: "2"})
-    opt_ml.code("prints_as_a_rank")
-    ran = run(horovod_image, "train", options=[*mounted(opt_ml), "--network", "none"])
+    opt_ml.code("adds_up_ranks")
+    ran = run(horovod_image, "train", options=[*mounted(opt_ml), "--network", network])
     assert ran.exit_code == 0, ran.log[-3000:]
-    assert sorted(path.name for path in (opt_ml.base / "output/data").iterdir()) == ["rank-0.json", "rank-1.json"]
+    assert ran.stdout.count(b"sum=3.0\n") == 2
 
 
 def test_job_of_one_host_does_not_wait_after_it_is_done(cluster: Cluster) -> None:
