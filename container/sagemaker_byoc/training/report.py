@@ -115,7 +115,7 @@ def _fit(frames: list[str], room: int) -> list[str]:
 
 
 def _from_exit(outcome: Outcome, script: str, tail: str) -> str:
-    lines = [line for line in tail.splitlines() if line.strip()]
+    lines = [line for line in tail.splitlines() if line.strip(" -=*")]  # rules around a message say nothing
     headline = f"{script} {_describe_exit(outcome)}"
     if not lines:
         return headline

@@ -54,3 +54,11 @@ def test_many_lines_without_a_traceback_fill_the_room_and_no_more() -> None:
     text = failure_reason(Outcome(3, tail), "train.py")
     assert 900 < len(text) <= 1024
     assert "line 059" in text.splitlines()[0]
+
+
+def test_rules_around_a_launchers_message_are_left_out() -> None:
+    """1.9: Open MPI puts what it has to say between two lines of dashes."""
+    box = b"-" * 70 + b"\nThere are not enough slots available in the system.\n" + b"-" * 70 + b"\n"
+    assert failure_reason(Outcome(1, box), "mpirun") == (
+        "mpirun ended with exit code 1: There are not enough slots available in the system."
+    )
