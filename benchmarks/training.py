@@ -82,14 +82,13 @@ def rounds(name: str, count: int) -> Iterator[bool]:
 
 
 def measure_all(image: str, repeats: int) -> Rounds:
-    """Every candidate once per round, in turns; half as many rounds of what takes long."""
+    """Every candidate once per round, in turns; fewer rounds of what takes long."""
     found = Rounds()
-    few = max(1, repeats // 2)
     with tempfile.TemporaryDirectory(prefix="byoc-bench-") as folder:
         work = Path(folder)
         measure_starts(found, image, work, repeats)
-        measure_lines(found, image, work, few)
-        for counts in rounds("steps", few):
+        measure_lines(found, image, work, max(1, repeats // 2))
+        for counts in rounds("steps", max(1, repeats // 3)):
             for way, ranks in JOBS if counts else JOBS[:1]:  # each job warms itself up
                 note(found.steps, (way, ranks), counts, partial(measure_steps, image, work, way, ranks))
     return found
@@ -154,13 +153,12 @@ def write_report(image: str, repeats: int) -> str:
         Work(f"template, batch {batch}", plain[0].gradient_bytes, middle(plain, batch, "step"))
         for batch in plain[0].steps
     ]
-    few = len(plain)
     parts = [
         report_training(found.first_lines),
         report_costs(found.costs, found.bare_peaks[0]),
         report_ranks(found.whole),
         report_short(found.short),
-        report_steps(found.steps, few),
+        report_steps(found.steps, len(plain)),
         report_sums(found.steps),
         report_theory(template),
     ]
@@ -173,7 +171,8 @@ def write_report(image: str, repeats: int) -> str:
             describe_machine(load),
             (
                 f"In the image: {versions}, {mpi.splitlines()[0]}. {repeats} rounds of the first line and of the short "
-                f"MPI job, {few} of the others, after one to warm up, all candidates in turns."
+                f"MPI job, {len(found.whole[OURS])} of the log, {len(plain)} of the steps, after one to warm up, all "
+                "candidates in turns."
             ),
             *(line for part in parts for line in ("", *part)),
         ]
@@ -183,7 +182,9 @@ def write_report(image: str, repeats: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image", default="sagemaker-byoc:horovod-mpi", help="image that is measured")
-    parser.add_argument("--repeats", type=int, default=6, help="rounds that are counted, half as many of long ones")
+    parser.add_argument(
+        "--repeats", type=int, default=6, help="rounds that are counted; a half and a third of long ones"
+    )
     parser.add_argument("--write", action="store_true", help=f"write {REPORT.name}")
     options = parser.parse_args()
     publish(write_report(options.image, options.repeats), REPORT, write=options.write)

@@ -18,9 +18,11 @@ from network import DigitNet
 from ranks import Ranks, join_ranks
 from torch import nn
 
-BATCHES = {64: 120, 512: 30}  # images in the global batch: steps that are timed
-SIZES = {4 * 2**10: 60, 4 * 2**20: 15, 32 * 2**20: 4}  # bytes of a message: how often it is sent
+BATCHES = (64, 512)  # images in the global batch
+SIZES = (4 * 2**10, 4 * 2**20, 32 * 2**20)  # bytes of a message
 WARM_UP = 5
+SECONDS = 1.0  # that each of them is repeated for, within the limits
+FEWEST, MOST = 9, 150
 IMAGES = 2048
 
 
@@ -29,23 +31,23 @@ def main() -> None:
         torch.manual_seed(1)
         measured: dict[str, Any] = {"threads": torch.get_num_threads(), "steps": {}, "sums": {}}
         measured["gradient_bytes"] = 4 * sum(parameter.numel() for parameter in DigitNet().parameters())
-        for batch, steps in BATCHES.items():
-            measured["steps"][batch] = time_steps(ranks, batch, steps, os.environ["BENCH_WAY"] == "ddp")
+        for batch in BATCHES:
+            measured["steps"][batch] = time_steps(ranks, batch, os.environ["BENCH_WAY"] == "ddp")
         if ranks.size > 1:
-            for size, repeats in sorted({**SIZES, measured["gradient_bytes"]: 60}.items()):
-                measured["sums"][size] = time_sums(ranks, size, repeats)
+            for size in sorted((*SIZES, measured["gradient_bytes"])):
+                measured["sums"][size] = time_sums(ranks, size)
         if ranks.leader:
             Path("/opt/ml/output/steps.json").write_text(json.dumps(measured), encoding="utf-8")
 
 
-def time_steps(ranks: Ranks, batch: int, steps: int, ddp: bool) -> dict[str, float]:
+def time_steps(ranks: Ranks, batch: int, ddp: bool) -> dict[str, float]:
     """Medians of a step's compute, of combining, and of the whole; DistributedDataParallel mixes the two."""
     images, labels = torch.rand(IMAGES, 1, 8, 8), torch.randint(0, 10, (IMAGES,))
     network: nn.Module = DigitNet()
-    model = nn.parallel.DistributedDataParallel(network) if ddp and ranks.size > 1 else network
+    model = nn.parallel.DistributedDataParallel(network) if ddp else network
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    parts: list[tuple[float, float, float]] = []
-    for _ in range(WARM_UP + steps):
+
+    def step() -> tuple[float, float, float]:
         begin = time.perf_counter()
         mine = ranks.share(torch.randint(0, IMAGES, (batch,)))
         loss = F.cross_entropy(model(images[mine]), labels[mine], reduction="sum") / batch
@@ -57,15 +59,24 @@ def time_steps(ranks: Ranks, batch: int, steps: int, ddp: bool) -> dict[str, flo
         combined = time.perf_counter()
         optimizer.step()
         end = time.perf_counter()
-        parts.append((end - begin - (combined - computed), combined - computed, end - begin))
-    compute, combine, step = (median(column) for column in zip(*parts[WARM_UP:], strict=True))
-    return {"compute": compute, "combine": combine, "step": step}
+        return end - begin - (combined - computed), combined - computed, end - begin
+
+    warm = [step() for _ in range(WARM_UP)]
+    parts = [step() for _ in range(repeats(ranks, median(whole for _, _, whole in warm)))]
+    compute, combine, whole = (median(column) for column in zip(*parts, strict=True))
+    return {"compute": compute, "combine": combine, "step": whole}
 
 
-def time_sums(ranks: Ranks, size: int, repeats: int) -> float:
+def time_sums(ranks: Ranks, size: int) -> float:
     """The median time of adding up one message of this many bytes over all ranks."""
     message = torch.zeros(size // 4)
-    return median([time_call(lambda: ranks.add_up(message)) for _ in range(WARM_UP + repeats)][WARM_UP:])
+    warm = [time_call(lambda: ranks.add_up(message)) for _ in range(WARM_UP)]
+    return median(time_call(lambda: ranks.add_up(message)) for _ in range(repeats(ranks, median(warm))))
+
+
+def repeats(ranks: Ranks, seconds: float) -> int:
+    """How often to repeat what takes so long: the leader's number, on every rank."""
+    return int(ranks.from_leader(min(MOST, max(FEWEST, round(SECONDS / seconds)))))
 
 
 def time_call(call: Callable[[], object]) -> float:
