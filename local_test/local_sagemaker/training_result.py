@@ -120,15 +120,16 @@ def collect(
 
 
 def explain(job: TrainingJob, failed: HostEnd, ends: Sequence[HostEnd]) -> str:
-    """Why a job failed: what its leader says, else what the host that failed first says.
+    """Why a job failed: what the host that failed first says, else what the leader says.
 
-    A leader that was stopped because of another host's failure can only say that it was stopped.
+    What fails later often only complains that the first is gone, and a host that was stopped says just that.
     """
     leader = next(end for end in ends if end.host == job.cluster.leader)
-    spoken = job.host_directory(leader.host) / "output" / "failure"
-    if leader.was_stopped or not _read_failure(spoken):
-        return failure_reason(job.host_directory(failed.host) / "output" / "failure", failed.exit_code)
-    return failure_reason(spoken, leader.exit_code)
+    spoken = job.host_directory(failed.host) / "output" / "failure"
+    told = job.host_directory(leader.host) / "output" / "failure"
+    if not _read_failure(spoken) and not leader.was_stopped and _read_failure(told):
+        return failure_reason(told, leader.exit_code)
+    return failure_reason(spoken, failed.exit_code)
 
 
 def failure_reason(failure_file: Path, exit_code: int) -> str:

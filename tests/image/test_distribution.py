@@ -219,6 +219,17 @@ def test_host_that_never_comes_is_named(cluster: Cluster) -> None:
         assert "algo-2" in (hosts.leader.tree.failure or "")
 
 
+def test_host_that_cannot_take_part_ends_the_job_at_once_with_its_reason(horovod_image: str, tmp_path: Path) -> None:
+    """1.8, 1.9: a full folder for temporary files, say."""
+    with Hosts(horovod_image, tmp_path, 2, {ENABLED["torchrun"]: "true"}) as hosts:
+        hosts.code(program("waits_as_a_rank"))
+        hosts.start("algo-1")
+        hosts.start("algo-2", options=["--tmpfs", "/tmp:size=4k"])
+        assert hosts.wait(60) == [64, 64], hosts.log
+        for host in hosts.all:
+            assert "temporary files cannot be written" in (host.tree.failure or ""), hosts.log
+
+
 @pytest.mark.parametrize(("launcher", "flavour"), [("mpi", "mpi"), ("horovod", "gloo")])
 def test_image_that_lacks_the_launcher_says_so_on_every_host(
     image: str, tmp_path: Path, launcher: str, flavour: str

@@ -88,7 +88,7 @@ class Hosts:
         for host in self.all:
             host.tree.channel(name, files)
 
-    def start(self, *names: str, env: Mapping[str, str] | None = None) -> None:
+    def start(self, *names: str, env: Mapping[str, str] | None = None, options: Sequence[str] = ()) -> None:
         """Start the named hosts, or all of them."""
         for host in self.all:
             if not names or host.name in names:
@@ -101,6 +101,7 @@ class Hosts:
                         *("-v", f"{host.tree.base}:/opt/ml", "-e", "TRAINING_JOB_NAME=job-1"),
                         *variables,
                         *self._options,
+                        *options,
                     ],
                 )
 

@@ -313,6 +313,8 @@ class Leader:
 
     def _hear(self, host: str, message: dict[str, Any], link: Link) -> str:
         kind = message.pop("kind")
+        if kind == "hello" and message["host"] in self._missing:
+            return str(message["host"])
         if kind == "join":
             introduction = Introduction(**message)
             with self._lock:
@@ -391,11 +393,20 @@ class Member:
         self._closed = threading.Event()
 
     def greet(self) -> Welcome:
-        """The leader's first message. Raises HostLostError."""
-        message = self._link.receive()
+        """The leader's first message, and our name in return. Raises HostLostError."""
+        try:
+            message = self._link.receive()
+        except HostLostError as error:
+            raise HostLostError(f"the leader {self._leader} {error}, before it said anything") from error
+        except ValueError:
+            message = {}
         run = str(message.get("run"))
         if not RUN_NAME.fullmatch(run):  # it becomes the name of a folder
-            raise HostLostError(f"{self._leader} answers, and is not the leader of this job: it calls the run {run!r}")
+            raise HostLostError(
+                f"another program than the leader of this job answers on its port of {self._leader}. "
+                "Set BYOC_CONTROL_PORT to a free one."
+            )
+        self._link.send("hello", {"host": self._host})
         return Welcome(run=run, leader_key=str(message.get("leader_key", "")))
 
     def join(self, introduction: Introduction) -> None:

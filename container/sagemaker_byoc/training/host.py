@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sagemaker_byoc.errors import ByocError, PlatformInputError
+from sagemaker_byoc.errors import EXIT_BUG, ByocError, PlatformInputError
 from sagemaker_byoc.settings import TrainSettings, available_cpus
 from sagemaker_byoc.training import horovod, mpi, parameter_server, ssh
 from sagemaker_byoc.training.cluster import Alone, Introduction, Leader, Member, Verdict, Welcome, connect
@@ -22,6 +22,8 @@ from sagemaker_byoc.training.hosts import TRY_SECONDS, Waiting, address_of, wait
 from sagemaker_byoc.training.launch import LaunchPlan, heed_stop
 from sagemaker_byoc.training.rank import RANK_VARIABLE, rank_command
 from sagemaker_byoc.training.torchrun import torchrun_command
+
+RUN_DIRECTORY_BYTES = 256 * 1024  # the environment of a job, keys, and reports of its ranks
 
 
 def run_distributed(distribution: Distribution, launch: LaunchPlan, settings: TrainSettings) -> Verdict:
@@ -128,8 +130,9 @@ def _lead(distribution: Distribution, launch: LaunchPlan, settings: TrainSetting
             host.prepare(_ports(distribution, settings))
             leader.start(slots)
             return host.run()
-        except ByocError as error:
-            leader.give_up(error.exit_code, f"{type(error).__name__}: {error}")
+        except Exception as error:
+            code = error.exit_code if isinstance(error, ByocError) else EXIT_BUG
+            leader.give_up(code, f"{type(error).__name__}: {error}")
             raise
         finally:
             leader.close()
@@ -163,8 +166,9 @@ def _follow(distribution: Distribution, launch: LaunchPlan, settings: TrainSetti
                 host.part = _plan_part(distribution, launch, settings, member.slots, directory, ssh_client=None)
                 host.prepare(())
             return host.run()
-    except ByocError as error:
-        member.refuse(error.exit_code, f"{type(error).__name__}: {error}")
+    except Exception as error:
+        code = error.exit_code if isinstance(error, ByocError) else EXIT_BUG
+        member.refuse(code, f"{type(error).__name__}: {error}")
         raise
     finally:
         member.close()
@@ -226,8 +230,16 @@ def _ports(distribution: Distribution, settings: TrainSettings) -> tuple[int, ..
 @contextlib.contextmanager
 def _run_directory(run: str) -> Iterator[Path]:
     """A folder for this user alone, of the same name on every host, gone at the end."""
-    directory = Path(tempfile.gettempdir()) / run
-    directory.mkdir(mode=0o700)
+    try:
+        directory = Path(tempfile.gettempdir()) / run
+        directory.mkdir(mode=0o700)
+        (directory / "probe").write_bytes(bytes(RUN_DIRECTORY_BYTES))
+        (directory / "probe").unlink()
+    except OSError as error:
+        raise PlatformInputError(
+            f"the folder for temporary files cannot be written: {error}. A job with a distribution needs a few "
+            "hundred kilobytes there; TMPDIR names another folder."
+        ) from error
     try:
         yield directory
     finally:

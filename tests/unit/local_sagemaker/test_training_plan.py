@@ -74,13 +74,21 @@ def fail(job, host, text):
     (folder / "failure").write_text(text)
 
 
-def test_the_reason_is_the_leaders_if_it_gave_one(plan):
-    """1.8, 1.9."""
+def test_the_reason_is_that_of_the_host_that_failed_first(plan):
+    """1.8, 1.9: the other one only complains that its peer is gone."""
     job = plan(hosts=2)
-    fail(job, "algo-1", "rank 3 on algo-2 ran out of memory")
-    fail(job, "algo-2", "killed")
-    ends = [HostEnd("algo-2", 137, was_stopped=False), HostEnd("algo-1", 1, was_stopped=False)]
-    assert explain(job, ends[0], ends) == "AlgorithmError: rank 3 on algo-2 ran out of memory"
+    fail(job, "algo-1", "Connection closed by peer")
+    fail(job, "algo-2", "ValueError: no such column")
+    ends = [HostEnd("algo-2", 1, was_stopped=False), HostEnd("algo-1", 1, was_stopped=False)]
+    assert explain(job, ends[0], ends) == "AlgorithmError: ValueError: no such column"
+
+
+def test_the_reason_is_the_leaders_where_the_first_host_could_write_none(plan):
+    """1.8, 1.9: it was killed."""
+    job = plan(hosts=2)
+    fail(job, "algo-1", "host algo-2 is gone")
+    ends = [HostEnd("algo-2", 137, was_stopped=False), HostEnd("algo-1", 69, was_stopped=False)]
+    assert explain(job, ends[0], ends) == "AlgorithmError: host algo-2 is gone"
 
 
 def test_the_reason_is_the_failing_hosts_where_the_leader_was_only_stopped(plan):
