@@ -273,3 +273,22 @@ def test_launcher_imports_the_standard_library_only(opt_ml: OptMl) -> None:
     foreign = {name for name in foreign if not name.startswith(("_", "sitecustomize", "usercustomize"))}
     assert "sagemaker_byoc" in modules
     assert not foreign, f"the launcher imported {sorted(foreign)}"
+
+
+def test_shell_script_with_line_ends_of_windows_is_told_so(opt_ml: OptMl) -> None:
+    """1.9, 12.1: `No such file` about a file that is there."""
+    script = opt_ml.base / "code" / "run.sh"
+    script.write_bytes(b"#!/bin/sh\r\necho hello\r\n")
+    script.chmod(0o755)
+    ran = run_train(opt_ml, {"SAGEMAKER_PROGRAM": "run.sh"})
+    assert ran.exit_code == 66
+    assert "line ends of Windows" in (ran.failure or "")
+
+
+def test_argument_that_is_too_long_is_named(opt_ml: OptMl) -> None:
+    """1.9, 2.2: the platform takes 2,500 characters, other ways to start a job take any number."""
+    opt_ml.hyperparameters(prompt="x" * 200_000)
+    opt_ml.code("succeeds")
+    ran = run_train(opt_ml)
+    assert ran.exit_code == 66
+    assert "--prompt has 200000 characters" in (ran.failure or "")

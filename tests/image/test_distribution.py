@@ -230,6 +230,21 @@ def test_host_that_cannot_take_part_ends_the_job_at_once_with_its_reason(horovod
             assert "temporary files cannot be written" in (host.tree.failure or ""), hosts.log
 
 
+@pytest.mark.parametrize("broken", ["algo-1", "algo-2"])
+def test_host_without_the_code_ends_the_job_at_once_with_its_reason(
+    horovod_image: str, tmp_path: Path, broken: str
+) -> None:
+    """1.8, 1.9: what fails before the hosts meet is told to the others all the same."""
+    asked = {ENABLED["torchrun"]: "true", "sagemaker_program": "other.py"}
+    with Hosts(horovod_image, tmp_path, 2, asked) as hosts:
+        for host in hosts.all:
+            if host.name != broken:
+                shutil.copy(program("waits_as_a_rank") / "train.py", host.tree.base / "code" / "other.py")
+        assert hosts.run(60) == [66, 66], hosts.log
+        for host in hosts.all:
+            assert "no training script: 'other.py'" in (host.tree.failure or ""), hosts.log
+
+
 @pytest.mark.parametrize(("launcher", "flavour"), [("mpi", "mpi"), ("horovod", "gloo")])
 def test_image_that_lacks_the_launcher_says_so_on_every_host(
     image: str, tmp_path: Path, launcher: str, flavour: str

@@ -322,6 +322,8 @@ class Leader:
                     raise ValueError(introduction.host)
                 self._introductions[introduction.host] = introduction
                 self._links[introduction.host] = link
+                if self._verdict is not None:  # the leader has given up already
+                    link.send("verdict", asdict(self._verdict))
             return introduction.host
         if kind == "refusal":
             self._note_end(str(message["host"]), int(message["exit_code"]), str(message["reason"]))

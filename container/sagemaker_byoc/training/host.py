@@ -6,6 +6,7 @@ import secrets
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
@@ -23,6 +24,7 @@ from sagemaker_byoc.training.launch import LaunchPlan, heed_stop
 from sagemaker_byoc.training.rank import RANK_VARIABLE, rank_command
 from sagemaker_byoc.training.torchrun import torchrun_command
 
+EXCUSE_SECONDS = 10.0
 RUN_DIRECTORY_BYTES = 256 * 1024  # the environment of a job, keys, and reports of its ranks
 
 
@@ -90,6 +92,24 @@ def communication_environment(distribution: Distribution, fabric: Path = Path("/
     return found
 
 
+def excuse(distribution: Distribution, settings: TrainSettings, exit_code: int, reason: str) -> None:
+    """Tell the other hosts, as far as they can be reached within seconds, that this one cannot take part, and why."""
+    with contextlib.suppress(ByocError):  # a stop, say: then nobody waits any more
+        if distribution.is_leader:
+            leader = _make_leader(distribution, settings)
+            leader.give_up(exit_code, reason)
+            _listen(leader, settings.control_port, Welcome(_new_run()))
+            deadline = time.monotonic() + EXCUSE_SECONDS
+            while leader.missing and time.monotonic() < deadline:
+                heed_stop(TICK_SECONDS)
+            leader.close()
+        else:
+            member = _reach_leader(distribution, settings, EXCUSE_SECONDS)
+            member.greet()
+            member.refuse(exit_code, reason)
+            member.close()
+
+
 def _meet_alone(distribution: Distribution, launch: LaunchPlan, settings: TrainSettings) -> Verdict:
     slots = {distribution.current_host: distribution.processes_per_host}
     with _run_directory(_new_run()) as directory:
@@ -103,14 +123,7 @@ def _lead(distribution: Distribution, launch: LaunchPlan, settings: TrainSetting
     run = _new_run()
     with _run_directory(run) as directory:
         key = ssh.make_key(directory / "leader_key") if distribution.kind == "mpi" else ""
-        leader = Leader(
-            distribution.current_host,
-            distribution.hosts,
-            silence_seconds=settings.host_timeout_seconds,
-            rank_failure_ends=distribution.has_ranks and settings.max_restarts == 0,
-            leader_ends=distribution.kind == "parameter_server",
-            deciding=(distribution.leader,) if distribution.kind == "mpi" else distribution.hosts,
-        )
+        leader = _make_leader(distribution, settings)
         _listen(leader, settings.control_port, Welcome(run, key))
         try:
             waiting = Waiting("the other hosts", settings.dns_timeout_seconds)
@@ -138,16 +151,31 @@ def _lead(distribution: Distribution, launch: LaunchPlan, settings: TrainSetting
             leader.close()
 
 
-def _follow(distribution: Distribution, launch: LaunchPlan, settings: TrainSettings) -> Verdict:
-    waiting = Waiting("the leader", settings.dns_timeout_seconds)
+def _make_leader(distribution: Distribution, settings: TrainSettings) -> Leader:
+    return Leader(
+        distribution.current_host,
+        distribution.hosts,
+        silence_seconds=settings.host_timeout_seconds,
+        rank_failure_ends=distribution.has_ranks and settings.max_restarts == 0,
+        leader_ends=distribution.kind == "parameter_server",
+        deciding=(distribution.leader,) if distribution.kind == "mpi" else distribution.hosts,
+    )
+
+
+def _reach_leader(distribution: Distribution, settings: TrainSettings, limit_seconds: float) -> Member:
+    """Connect to the leader as soon as it answers. Raises HostLostError when it does not in time."""
+    waiting = Waiting("the leader", limit_seconds)
     while True:
         address = address_of(distribution.leader)
         connection = connect(address, settings.control_port, settings.host_timeout_seconds) if address else None
         if connection is not None:
-            break
+            return Member(connection, distribution.current_host, distribution.leader, settings.host_timeout_seconds)
         waiting.say(f"{distribution.leader} to answer on port {settings.control_port}")
         heed_stop(TRY_SECONDS)
-    member = Member(connection, distribution.current_host, distribution.leader, settings.host_timeout_seconds)
+
+
+def _follow(distribution: Distribution, launch: LaunchPlan, settings: TrainSettings) -> Verdict:
+    member = _reach_leader(distribution, settings, settings.dns_timeout_seconds)
     try:
         welcome = member.greet()
         with _run_directory(welcome.run) as directory:

@@ -1,5 +1,6 @@
 """Run the user's script under supervision: signals forwarded, bytes untouched, its exit code kept."""
 
+import errno
 import signal
 import subprocess
 import sys
@@ -48,12 +49,26 @@ def start_with_tail(
     try:
         child = processes.start(command, environ, folder, stderr=subprocess.PIPE)
     except (OSError, ValueError) as error:
-        raise UserCodeError(f"{command[0]} could not be started in {folder}: {error}") from error
+        raise UserCodeError(f"{command[0]} could not be started in {folder}: {_why_not(command, error)}") from error
     if child.stderr is None:
         raise AssertionError("a pipe was asked for")
     tail = StderrTail(child.stderr.fileno(), sys.stderr.fileno())
     tail.start()
     return child, tail
+
+
+def _why_not(command: tuple[str, ...], error: OSError | ValueError) -> str:
+    """What the system's short words mean here."""
+    if isinstance(error, FileNotFoundError) and Path(command[0]).exists():
+        return (
+            f"{error}. The file is there, so its first line names no program: one that this image lacks, or one with a "
+            "carriage return behind it (line ends of Windows)."
+        )
+    if isinstance(error, OSError) and error.errno == errno.E2BIG:
+        longest = max(range(len(command)), key=lambda index: len(command[index]))
+        name = command[longest - 1]
+        return f"{error}. The value of {name} has {len(command[longest])} characters; pass it in a channel instead."
+    return str(error)
 
 
 def supervise(pid: int, grace_seconds: Callable[[], float]) -> tuple[int, float | None]:

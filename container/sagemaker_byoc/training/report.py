@@ -11,6 +11,7 @@ from pathlib import Path
 LIMIT = 1024
 _HEADLINE = 600
 _FAREWELL_LINES = 5
+_LEFT_THREAD = "terminate called without an active exception"
 _TRACEBACK = "Traceback (most recent call last):"
 _GROUP = "  + Exception Group Traceback (most recent call last):"
 _GROUP_MARGIN = re.compile(r"^\s*[|+] ?", re.MULTILINE)
@@ -117,6 +118,11 @@ def _fit(frames: list[str], room: int) -> list[str]:
 def _from_exit(outcome: Outcome, script: str, tail: str) -> str:
     lines = [line for line in tail.splitlines() if line.strip(" -=*")]  # rules around a message say nothing
     headline = f"{script} {_describe_exit(outcome)}"
+    if outcome.exit_code == 128 + signal.SIGABRT and _LEFT_THREAD in tail:
+        headline += (
+            "; a thread was left running at its end, as PyTorch's is when the last line of a distributed script is not "
+            "torch.distributed.destroy_process_group()"
+        )
     if not lines:
         return headline
     if outcome.exit_code == 1 and _ERROR_LINE.match(lines[-1]):

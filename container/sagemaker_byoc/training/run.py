@@ -46,14 +46,12 @@ def main() -> int:
 
 def train(settings: TrainSettings, job: TrainingJob, environ: Mapping[str, str]) -> int:
     """Plan and run one job; returns the exit code for the container. Raises ByocError before the script has started."""
-    plan = plan_launch(job, settings, environ)
     distribution = choose_distribution(job)
-    _make_folders(settings.paths)
-    for warning in (*_omissions(plan, settings), *collisions(job)):
-        print(f"sagemaker-byoc: {warning}", file=sys.stderr, flush=True)
-    heed_stop()
-    if settings.install_requirements and plan.command[0] == sys.executable:  # a shell script sees to its own
-        plan = _install_requirements(plan)
+    try:
+        plan = prepare(job, settings, environ)
+    except ByocError as error:
+        _excuse(distribution, settings, error, secret_values(job, environ))
+        raise
     if distribution.kind != "none":
         return _train_distributed(distribution, plan, settings, job, environ)
     _find_other_hosts(job, settings)
@@ -64,6 +62,18 @@ def train(settings: TrainSettings, job: TrainingJob, environ: Mapping[str, str])
         reason = failure_reason(outcome, plan.script, out_of_memory)
         _report(reason, out_of_memory, settings.paths, secret_values(job, environ))
     return outcome.exit_code
+
+
+def prepare(job: TrainingJob, settings: TrainSettings, environ: Mapping[str, str]) -> LaunchPlan:
+    """Plan the launch and provide for it: folders, requirements. Raises ByocError."""
+    plan = plan_launch(job, settings, environ)
+    _make_folders(settings.paths)
+    for warning in (*_omissions(plan, settings), *collisions(job)):
+        print(f"sagemaker-byoc: {warning}", file=sys.stderr, flush=True)
+    heed_stop()
+    if settings.install_requirements and plan.command[0] == sys.executable:  # a shell script sees to its own
+        return _install_requirements(plan)
+    return plan
 
 
 def plan_launch(job: TrainingJob, settings: TrainSettings, environ: Mapping[str, str]) -> LaunchPlan:
@@ -95,6 +105,14 @@ def _train_distributed(
     if verdict.exit_code != 0:
         _report(verdict.reason, verdict.reason.partition("\n")[0], settings.paths, secret_values(job, environ))
     return verdict.exit_code
+
+
+def _excuse(distribution: Distribution, settings: TrainSettings, error: ByocError, secrets: tuple[str, ...]) -> None:
+    """Tell the other hosts of a distributed job why this one will not come: they would wait for it."""
+    if distribution.kind != "none" and len(distribution.hosts) > 1:
+        from sagemaker_byoc.training.host import excuse  # noqa: PLC0415 - jobs of one process do not pay for it
+
+        excuse(distribution, settings, error.exit_code, mask(f"{type(error).__name__}: {error}", secrets))
 
 
 def _install_requirements(plan: LaunchPlan) -> LaunchPlan:

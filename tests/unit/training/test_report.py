@@ -62,3 +62,9 @@ def test_rules_around_a_launchers_message_are_left_out() -> None:
     assert failure_reason(Outcome(1, box), "mpirun") == (
         "mpirun ended with exit code 1: There are not enough slots available in the system."
     )
+
+
+def test_rank_that_aborts_at_its_end_gets_a_hint() -> None:
+    """1.9: PyTorch's own words for it help nobody."""
+    reason = failure_reason(Outcome(134, b"terminate called without an active exception\n"), "train.py")
+    assert "destroy_process_group()" in reason
