@@ -182,9 +182,7 @@ def write_report(image: str, repeats: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image", default="sagemaker-byoc:horovod-mpi", help="image that is measured")
-    parser.add_argument(
-        "--repeats", type=int, default=6, help="rounds that are counted; a half and a third of long ones"
-    )
+    parser.add_argument("--repeats", type=int, default=6, help="rounds that are counted, fewer of long ones")
     parser.add_argument("--write", action="store_true", help=f"write {REPORT.name}")
     options = parser.parse_args()
     publish(write_report(options.image, options.repeats), REPORT, write=options.write)
