@@ -46,6 +46,7 @@ from step_cost import JOBS, PLAIN, Steps, measure_steps, middle, report_steps, r
 
 REPORT = HERE / "training.md"
 SHORT_GOAL = 3.0
+QUIET = 1.5  # load average above which others' work is measured as well
 
 
 @dataclass
@@ -138,6 +139,19 @@ def report_short(short: Mapping[str, Sequence[float]]) -> list[str]:
     ]
 
 
+def warn_of_load(load: float) -> list[str]:
+    """What a busy machine spoils: nothing that is read from a process's own clock."""
+    if load <= QUIET:
+        return []
+    return [
+        "",
+        (
+            "**The machine was busy with other work.** Processor time, memory and whole lines hold; times on the wall are "
+            "too long, and those of the steps, where ranks wait for each other, say nothing about the launchers."
+        ),
+    ]
+
+
 def write_report(image: str, repeats: int) -> str:
     load = os.getloadavg()[0]
     names = "'sagemaker-training', 'torch', 'horovod', 'mpi4py'"
@@ -174,6 +188,7 @@ def write_report(image: str, repeats: int) -> str:
                 f"MPI job, {len(found.whole[OURS])} of the log, {len(plain)} of the steps, after one to warm up, all "
                 "candidates in turns."
             ),
+            *warn_of_load(load),
             *(line for part in parts for line in ("", *part)),
         ]
     )
