@@ -146,8 +146,8 @@ def warn_of_load(load: float) -> list[str]:
     return [
         "",
         (
-            "**The machine was busy with other work.** Processor time, memory and whole lines hold; times on the wall are "
-            "too long, and those of the steps, where ranks wait for each other, say nothing about the launchers."
+            "**The machine was busy with other work.** Processor time, memory and whole lines hold; times on the wall "
+            "are too long, and those of the steps, where ranks wait for each other, say nothing about the launchers."
         ),
     ]
 
