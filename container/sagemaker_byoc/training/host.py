@@ -36,7 +36,8 @@ def run_distributed(distribution: Distribution, launch: LaunchPlan, settings: Tr
     """
     distribution = _use_what_is_there(distribution, launch)
     _check_tools(distribution, launch.environ.get("PATH"))
-    launch = replace(launch, environ={**communication_environment(distribution), **launch.environ})
+    environ = {**communication_environment(distribution), **launch.environ}
+    launch = replace(launch, environ=environ, command=_command_for(distribution, launch.command))
     if settings.wait_for_hosts and len(distribution.hosts) > 1:
         wait_for_names(distribution.hosts, settings.dns_timeout_seconds, heed_stop)
     meeting = _meet_alone if len(distribution.hosts) == 1 else _lead if distribution.is_leader else _follow
@@ -73,6 +74,16 @@ def _check_tools(distribution: Distribution, search: str | None) -> None:
                 "the job's distribution is torch.distributed, and this image has neither torchrun nor torch. "
                 "Build it with PyTorch."
             )
+
+
+def _command_for(distribution: Distribution, command: tuple[str, ...]) -> tuple[str, ...]:
+    """A Python script under MPI runs by mpi4py where that is: an exception ends all ranks then, as MPI_Abort does.
+
+    Without it the rank that raised would wait at its exit for the others, in MPI_Finalize, and they for it.
+    """
+    if distribution.kind == "mpi" and command[:2] == (sys.executable, "-u") and _has("mpi4py"):
+        return (*command[:2], "-m", "mpi4py", *command[2:])
+    return command
 
 
 def _has(package: str) -> bool:
@@ -217,7 +228,9 @@ def _plan_part(  # noqa: PLR0911 - one answer for each distribution
             command = torchrun_command(
                 distribution, directory, port=port, max_restarts=settings.max_restarts, run=directory.name
             )
-            return Part((command,), ({},))
+            # A store of its own for each start: ranks must not find the addresses of those that have gone.
+            own_store = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"} if settings.max_restarts else {}
+            return Part((command,), (own_store,))
         case "horovod":
             leader = address_of(distribution.leader) if len(distribution.hosts) > 1 else "127.0.0.1"
             environments = horovod.rank_environments(distribution, slots, leader or distribution.leader, port)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sagemaker_byoc import processes
-from sagemaker_byoc.errors import UserCodeError
+from sagemaker_byoc.errors import PlatformInputError, UserCodeError
 from sagemaker_byoc.training.cluster import Cluster, Verdict
 from sagemaker_byoc.training.distribution import Distribution
 from sagemaker_byoc.training.launch import LaunchPlan, heed_stop, is_stop, start_with_tail
@@ -49,7 +49,7 @@ class HostRun:
         self._servers: dict[int, subprocess.Popen[bytes]] = {}
         self._running: dict[int, tuple[str, StderrTail, subprocess.Popen[bytes]]] = {}
         self._failed: tuple[int, str] | None = None  # the first command that failed: its exit code, and why
-        self._reported: set[tuple[int | None, int]] = set()
+        self._reported: set[tuple[int | None, float]] = set()
         self._stop: signal.Signals | None = None
         self._told: set[int] = set()
         self._kill_at: float | None = None
@@ -57,8 +57,15 @@ class HostRun:
     def prepare(self, ports: tuple[int, ...]) -> None:
         """Write down what ranks run, start servers that do not run yet, wait until this host answers on `ports`.
 
-        Raises UserCodeError when one cannot be started or ends, Stopped when the platform gives up meanwhile.
+        Raises UserCodeError when one cannot be started or ends, PlatformInputError when a port is another program's,
+        Stopped when the platform gives up meanwhile.
         """
+        taken = [port for port in ports if _answers(port)]
+        if taken:
+            raise PlatformInputError(
+                f"port {taken[0]} of {self._distribution.current_host}, which the job's distribution needs, is used by "
+                "another program. End that program, or set BYOC_MASTER_PORT to a free port on all hosts."
+            )
         RankPlan(self._launch, self._distribution.current_host, os.getpid()).write(self._directory)
         for command in self.part.servers[len(self._servers) :]:
             try:
@@ -148,8 +155,8 @@ class HostRun:
                     self._told.add(rank.supervisor)
                     processes.send_one(rank.supervisor, self._stop)
         for failure in read_failures(self._directory):
-            if (failure.rank, failure.attempt) not in self._reported:
-                self._reported.add((failure.rank, failure.attempt))
+            if (failure.rank, failure.started) not in self._reported:
+                self._reported.add((failure.rank, failure.started))
                 self._cluster.tell_failure(failure)
 
     def _abort(self) -> None:

@@ -77,13 +77,13 @@ def main() -> int:
     directory = Path(sys.argv[1])
     plan = RankPlan.read(directory)
     rank = int(next((os.environ[name] for name in _RANK_VARIABLES if os.environ.get(name)), "0"))
-    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0)
+    started = time.time()
     before = read_memory()
     outcome, failed_at = run_rank(plan, rank, directory, merge_environment(plan.launch.environ, os.environ))
     if outcome.exit_code != 0:
         reason = failure_reason(outcome, plan.launch.script, describe_out_of_memory(before, read_memory()))
         report_failure(
-            directory, RankFailure(plan.host, rank, failed_at, outcome.exit_code, reason, attempt, outcome.stopped)
+            directory, RankFailure(plan.host, rank, failed_at, outcome.exit_code, reason, started, outcome.stopped)
         )
     return outcome.exit_code
 

@@ -28,7 +28,7 @@ class RankFailure:
 
     Attributes:
         time: seconds since the epoch at which its traceback began, else at which it ended.
-        attempt: 0, and one more each time that torchrun started all ranks again.
+        started: seconds since the epoch at which it was started; 0 for a host.
         reason: the text for the failure file.
         stopped: whether it ended because it was told to.
     """
@@ -38,7 +38,7 @@ class RankFailure:
     time: float
     exit_code: int
     reason: str
-    attempt: int = 0
+    started: float = 0.0
     stopped: bool = False
 
     @property
@@ -58,12 +58,14 @@ class RankFailure:
 
 
 def first_failure(failures: Iterable[RankFailure]) -> RankFailure | None:
-    """The failure that began it: of the last attempt, the earliest that is not a consequence of another one."""
+    """The failure that began it: the earliest that is not a consequence of another one.
+
+    Where torchrun has started all ranks again, what failed before the last start is forgotten.
+    """
     known = list(failures)
-    if not known:
-        return None
-    last = max(failure.attempt for failure in known)
-    return min((f for f in known if f.attempt == last or f.rank is None), key=lambda f: (f.is_consequence, f.time))
+    last_start = max((failure.started for failure in known), default=0.0)
+    counted = [failure for failure in known if failure.rank is None or failure.time >= last_start]
+    return min(counted, key=lambda failure: (failure.is_consequence, failure.time), default=None)
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def announce(directory: Path, process: RankProcess) -> None:
 
 def report_failure(directory: Path, failure: RankFailure) -> None:
     """Tell the launcher that a rank failed."""
-    _write(directory / f"failure-{failure.rank}-{failure.attempt}-{os.getpid()}.json", failure.document())
+    _write(directory / f"failure-{failure.rank}-{os.getpid()}.json", failure.document())
 
 
 def read_processes(directory: Path) -> list[RankProcess]:

@@ -1,12 +1,19 @@
-"""Rank 1 fails in the first attempt; every rank ends well in the second."""
+"""Rank 1 fails the first time, when all have met; every rank ends well the second time."""
 
 import os
-import signal
 import sys
+from pathlib import Path
 
-attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
-sys.stdout.write(f"attempt {attempt} of rank {os.environ['RANK']}\n")
-if attempt == 0:
-    if os.environ["RANK"] == "1":
-        raise ValueError("a transient fault")
-    signal.pause()
+from torch import distributed
+
+rank = os.environ["RANK"]
+been_here = Path(os.environ["SM_OUTPUT_DATA_DIR"], f"rank-{rank}")
+is_first = not been_here.exists()
+been_here.touch()
+distributed.init_process_group("gloo")
+distributed.barrier()
+if is_first and rank == "1":
+    raise ValueError("a transient fault")
+distributed.barrier()
+sys.stdout.write(f"rank {rank} again\n")
+distributed.destroy_process_group()

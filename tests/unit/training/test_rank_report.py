@@ -57,8 +57,8 @@ def test_host_that_was_lost_is_the_reason_for_what_its_peers_say() -> None:
 
 def test_failures_before_a_restart_are_forgotten() -> None:
     """5.9: torchrun starts all ranks again, if it may."""
-    last = failed(0, 30.0, "ValueError: again", attempt=2)
-    assert first_failure([failed(1, 10.0, "ValueError: first", attempt=0), last]) == last
+    last = failed(0, 30.0, "ValueError: again", started=20.0)
+    assert first_failure([failed(1, 10.0, "ValueError: first", started=1.0), last]) == last
 
 
 def test_no_failure_is_none() -> None:
