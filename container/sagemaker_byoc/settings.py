@@ -31,6 +31,7 @@ class TrainSettings:
     host_timeout_seconds: float = 10.0
     control_port: int = 7776
     master_port: int = 7777
+    ssh_port: int = 7778
     max_restarts: int = 0
 
     VARIABLES = (
@@ -48,6 +49,7 @@ class TrainSettings:
         "BYOC_HOST_TIMEOUT_SECONDS",
         "BYOC_CONTROL_PORT",
         "BYOC_MASTER_PORT",
+        "BYOC_SSH_PORT",
         "BYOC_MAX_RESTARTS",
     )
 
@@ -68,6 +70,7 @@ class TrainSettings:
             host_timeout_seconds=_seconds(environ, "BYOC_HOST_TIMEOUT_SECONDS", 10.0),
             control_port=_integer(environ, "BYOC_CONTROL_PORT", 7776, minimum=1, maximum=65535),
             master_port=_integer(environ, "BYOC_MASTER_PORT", 7777, minimum=1, maximum=65535),
+            ssh_port=_integer(environ, "BYOC_SSH_PORT", 7778, minimum=1, maximum=65535),
             max_restarts=_integer(environ, "BYOC_MAX_RESTARTS", 0, minimum=0),
         )
 

@@ -132,34 +132,50 @@ def _meet_alone(distribution: Distribution, launch: LaunchPlan, settings: TrainS
 
 def _lead(distribution: Distribution, launch: LaunchPlan, settings: TrainSettings) -> Verdict:
     run = _new_run()
-    with _run_directory(run) as directory:
-        key = ssh.make_key(directory / "leader_key") if distribution.kind == "mpi" else ""
+    with contextlib.ExitStack() as stack:
+        try:
+            directory = stack.enter_context(_run_directory(run))
+            key = ssh.make_key(directory / "leader_key") if distribution.kind == "mpi" else ""
+        except ByocError as error:
+            excuse(distribution, settings, error.exit_code, f"{type(error).__name__}: {error}")
+            raise
         leader = _make_leader(distribution, settings)
         _listen(leader, settings.control_port, Welcome(run, key))
         try:
-            waiting = Waiting("the other hosts", settings.dns_timeout_seconds)
-            while leader.missing:
-                verdict = leader.verdict()
-                if verdict is not None:
-                    return verdict
-                waiting.say(f"{', '.join(leader.missing)} to join")
-                heed_stop(TICK_SECONDS)
-            joined = leader.introductions()
-            slots = {host: one.slots for host, one in joined.items()}
-            slots = {host: slots.get(host, distribution.processes_per_host) for host in distribution.hosts}
-            keys = {host: one.host_key for host, one in joined.items()}
-            client = ssh.client_command(directory, keys) if distribution.kind == "mpi" else None
-            part = _plan_part(distribution, launch, settings, slots, directory, ssh_client=client)
-            host = HostRun(part, launch, distribution, directory, leader)
-            host.prepare(_ports(distribution, settings))
-            leader.start(slots)
-            return host.run()
+            return _take_the_roll(leader, settings) or _run_as_leader(leader, distribution, launch, settings, directory)
         except Exception as error:
             code = error.exit_code if isinstance(error, ByocError) else EXIT_BUG
             leader.give_up(code, f"{type(error).__name__}: {error}")
             raise
         finally:
             leader.close()
+
+
+def _take_the_roll(leader: Leader, settings: TrainSettings) -> Verdict | None:
+    """Wait until every host has joined; a verdict when the job has failed before that."""
+    waiting = Waiting("the other hosts", settings.dns_timeout_seconds)
+    while leader.missing:
+        verdict = leader.verdict()
+        if verdict is not None:
+            return verdict
+        waiting.say(f"{', '.join(leader.missing)} to join")
+        heed_stop(TICK_SECONDS)
+    return None
+
+
+def _run_as_leader(
+    leader: Leader, distribution: Distribution, launch: LaunchPlan, settings: TrainSettings, directory: Path
+) -> Verdict:
+    joined = leader.introductions()
+    slots = {host: one.slots for host, one in joined.items()}
+    slots = {host: slots.get(host, distribution.processes_per_host) for host in distribution.hosts}
+    keys = {host: one.host_key for host, one in joined.items()}
+    client = ssh.client_command(directory, keys, settings.ssh_port) if distribution.kind == "mpi" else None
+    part = _plan_part(distribution, launch, settings, slots, directory, ssh_client=client)
+    host = HostRun(part, launch, distribution, directory, leader)
+    host.prepare(_ports(distribution, settings))
+    leader.start(slots)
+    return host.run()
 
 
 def _make_leader(distribution: Distribution, settings: TrainSettings) -> Leader:
@@ -194,10 +210,10 @@ def _follow(distribution: Distribution, launch: LaunchPlan, settings: TrainSetti
             host_key = ""
             if distribution.kind == "mpi":
                 own = address_of(distribution.current_host) or "0.0.0.0"  # noqa: S104 - then any of ours
-                server, host_key = ssh.server_command(directory, welcome.leader_key, own)
+                server, host_key = ssh.server_command(directory, welcome.leader_key, own, settings.ssh_port)
                 servers = (server,)
             host = HostRun(Part((), (), servers), launch, distribution, directory, member)
-            host.prepare((ssh.PORT,) if servers else ())
+            host.prepare((settings.ssh_port,) if servers else ())
             member.join(Introduction(distribution.current_host, distribution.processes_per_host, host_key))
             while member.slots is None and member.verdict() is None:
                 heed_stop(TICK_SECONDS)

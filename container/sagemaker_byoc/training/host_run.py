@@ -53,6 +53,7 @@ class HostRun:
         self._stop: signal.Signals | None = None
         self._told: set[int] = set()
         self._kill_at: float | None = None
+        self._port_setting = "BYOC_SSH_PORT" if distribution.kind == "mpi" else "BYOC_MASTER_PORT"
 
     def prepare(self, ports: tuple[int, ...]) -> None:
         """Write down what ranks run, start servers that do not run yet, wait until this host answers on `ports`.
@@ -64,7 +65,7 @@ class HostRun:
         if taken:
             raise PlatformInputError(
                 f"port {taken[0]} of {self._distribution.current_host}, which the job's distribution needs, is used by "
-                "another program. End that program, or set BYOC_MASTER_PORT to a free port on all hosts."
+                f"another program. End that program, or set {self._port_setting} to a free port on all hosts."
             )
         RankPlan(self._launch, self._distribution.current_host, os.getpid()).write(self._directory)
         for command in self.part.servers[len(self._servers) :]:
@@ -85,7 +86,7 @@ class HostRun:
                     self._end_everything()
                     raise UserCodeError(
                         f"{' '.join(self.part.servers[0])} does not answer on port {port}; its lines above say why. "
-                        "If the port is taken, set BYOC_MASTER_PORT to a free one."
+                        f"If the port is taken, set {self._port_setting} to a free one."
                     )
 
     def run(self) -> Verdict:

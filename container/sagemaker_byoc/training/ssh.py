@@ -13,8 +13,6 @@ from pathlib import Path
 
 from sagemaker_byoc.errors import PlatformInputError
 
-PORT = 7778
-
 
 def check_tools() -> None:
     """Raises PlatformInputError when the image lacks a part of OpenSSH, or the user cannot log in by ssh."""
@@ -26,11 +24,13 @@ def check_tools() -> None:
 def make_key(path: Path) -> str:
     """Make a key pair at `path`; returns the public half. Raises PlatformInputError when there is no ssh-keygen."""
     command = [_tool("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", "sagemaker-byoc", "-f", str(path)]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
+    made = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if made.returncode != 0:
+        raise PlatformInputError(f"no ssh key could be made at {path}: {made.stderr.strip() or made.stdout.strip()}")
     return path.with_suffix(".pub").read_text(encoding="ascii").strip()
 
 
-def server_command(directory: Path, leader_key: str, address: str) -> tuple[tuple[str, ...], str]:
+def server_command(directory: Path, leader_key: str, address: str, port: int) -> tuple[tuple[str, ...], str]:
     """The ssh server of this host, on `address` only, and its public host key. Its files are in the run directory."""
     host_key = make_key(directory / "ssh_host_key")
     (directory / "authorized_keys").write_text(leader_key + "\n", encoding="ascii")
@@ -38,7 +38,7 @@ def server_command(directory: Path, leader_key: str, address: str) -> tuple[tupl
         "\n".join(
             (
                 f"ListenAddress {address}",
-                f"Port {PORT}",
+                f"Port {port}",
                 f"HostKey {directory}/ssh_host_key",
                 f"AuthorizedKeysFile {directory}/authorized_keys",
                 "AuthenticationMethods publickey",
@@ -61,14 +61,14 @@ def server_command(directory: Path, leader_key: str, address: str) -> tuple[tupl
     return (_tool("sshd"), "-D", "-e", "-f", str(directory / "sshd_config")), host_key
 
 
-def client_command(directory: Path, host_keys: Mapping[str, str]) -> str:
+def client_command(directory: Path, host_keys: Mapping[str, str], port: int) -> str:
     """The ssh command of the leader, which takes no host for another."""
-    known = [f"[{host}]:{PORT} {key}" for host, key in host_keys.items()]
+    known = [f"[{host}]:{port} {key}" for host, key in host_keys.items()]
     (directory / "known_hosts").write_text("\n".join(known) + "\n", encoding="ascii")
     (directory / "ssh_config").write_text(
         "\n".join(
             (
-                f"Port {PORT}",
+                f"Port {port}",
                 f"User {_user()}",
                 f"IdentityFile {directory}/leader_key",
                 "IdentitiesOnly yes",

@@ -9,6 +9,8 @@ import time
 TAIL_BYTES = 64 * 1024
 PIPE_BYTES = select.PIPE_BUF  # what one write puts into a pipe in one piece
 HOLD_SECONDS = 0.2
+GATHER_SECONDS = 0.002
+LONGEST_LINE = 8 * 1024 * 1024  # a longer one is passed on in pieces
 _CLOSE_SECONDS = 2.0
 _TRACEBACK = b"Traceback (most recent call last)"
 
@@ -21,12 +23,21 @@ class StderrTail(threading.Thread):
         self._source = source
         self._sink = sink
         self._tail = bytearray()
+        self._was_small = False
         self.traceback_at: float | None = None  # seconds since the epoch
 
     def run(self) -> None:
-        while chunk := os.read(self._source, 65536):
+        while chunk := self._read():
             self._remember(chunk)
             self._pass_on(chunk)
+
+    def _read(self) -> bytes:
+        """The next bytes; what was written in small pieces is gathered for a moment, which saves most of the work."""
+        if self._was_small:
+            time.sleep(GATHER_SECONDS)
+        chunk = os.read(self._source, 65536)
+        self._was_small = len(chunk) < PIPE_BYTES
+        return chunk
 
     def tail(self) -> bytes:
         """The last bytes, once the pipe is closed; a process left behind that holds it open is not waited for."""
@@ -61,13 +72,13 @@ class LinePump(StderrTail):
             if pending and not select.select([self._source], [], [], HOLD_SECONDS)[0]:
                 self._pass_on_lines(pending, len(pending))
                 continue
-            chunk = os.read(self._source, 65536)
+            chunk = self._read()
             if not chunk:
                 break
             self._remember(chunk)
             pending += chunk
             whole = pending.rfind(b"\n") + 1
-            self._pass_on_lines(pending, whole if len(pending) - whole < TAIL_BYTES else len(pending))
+            self._pass_on_lines(pending, whole if len(pending) - whole < LONGEST_LINE else len(pending))
         self._pass_on_lines(pending, len(pending))
 
     def _pass_on_lines(self, pending: bytearray, size: int) -> None:

@@ -11,4 +11,4 @@ Path(os.environ["SM_OUTPUT_DATA_DIR"], f"rank-{rank}.json").write_text(
 )
 for step in range(300):
     print("rank", rank, "step", step, "x" * 80)
-print(f"rank {rank} long " + "y" * 100_000)
+print(f"rank {rank} long " + "y" * 300_000)

@@ -51,6 +51,7 @@ def pumped(request: pytest.FixtureRequest) -> Pumped:
         [b"\r 10 %", b"\r 20 %", b"\r done\n"],
         [b"x" * 4096, b"\n", b"y" * 5000 + b"\nz\n"],
         [b"\n\n\n"],
+        [b"z" * 60_000] * 5 + [b"\n"],
     ],
 )
 def test_bytes_come_out_as_they_went_in(pumped: Pumped, pieces: list[bytes]) -> None:
