@@ -114,7 +114,8 @@ def run_rank(plan: RankPlan, rank: int, directory: Path, environ: Mapping[str, s
         if child.stdout is None or child.stderr is None:
             raise AssertionError("two pipes were asked for")
         out, err = _log_of_this_host(plan.launcher)
-        pumps = [LinePump(child.stdout.fileno(), out), LinePump(child.stderr.fileno(), err)]
+        turns = directory / "turns"
+        pumps = [LinePump(child.stdout.fileno(), out, turns), LinePump(child.stderr.fileno(), err, turns)]
         for pump in pumps:
             pump.start()
         exit_code, stopped_at = supervise(child.pid, lambda: _grace(launch, directory))

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from sagemaker_byoc.training.streams import LinePump, StderrTail
@@ -14,13 +15,13 @@ Pumped = Callable[[list[bytes]], tuple[bytes, StderrTail]]
 
 
 @pytest.fixture(params=[StderrTail, LinePump])
-def pumped(request: pytest.FixtureRequest) -> Pumped:
+def pumped(request: pytest.FixtureRequest, tmp_path: Path) -> Pumped:
     """Pass pieces through a pump, and return what came out."""
 
     def pump(pieces: list[bytes]) -> tuple[bytes, StderrTail]:
         source, end = os.pipe()
         out, sink = os.pipe()
-        thread = request.param(source, sink)
+        thread = LinePump(source, sink, tmp_path / "turns") if request.param is LinePump else StderrTail(source, sink)
         thread.start()
         received = bytearray()
 
@@ -76,17 +77,19 @@ def test_time_of_a_traceback_is_noted_even_when_it_comes_in_pieces(pumped: Pumpe
     assert pumped([b"nothing of the kind\n"])[1].traceback_at is None
 
 
-def test_lines_of_two_ranks_in_one_pipe_are_whole() -> None:
+@pytest.mark.parametrize("length", [1_000, 100_000])
+def test_lines_of_two_ranks_in_one_pipe_are_whole(tmp_path: Path, length: int) -> None:
     """4.7, 8.3: a metric's regular expression finds nothing in a torn line."""
+    count = 500_000 // length
     out, sink = os.pipe()
     writers = []
     for name in (b"a", b"b"):
         source, end = os.pipe()
-        LinePump(source, sink).start()
+        LinePump(source, sink, tmp_path / "turns").start()
 
         def write(name: bytes = name, end: int = end) -> None:
-            for _ in range(500):
-                for piece in (name * 10, b" ", name * 1000, b"\n"):
+            for _ in range(count):
+                for piece in (name * 10, b" ", name * length, b"\n"):
                     os.write(end, piece)
             os.close(end)
 
@@ -94,18 +97,18 @@ def test_lines_of_two_ranks_in_one_pipe_are_whole() -> None:
     received = bytearray()
     for writer in writers:
         writer.start()
-    while received.count(b"\n") < 1000:
+    while received.count(b"\n") < 2 * count:
         received += os.read(out, 1 << 16)
     for writer in writers:
         writer.join()
-    assert set(bytes(received).splitlines()) == {name * 10 + b" " + name * 1000 for name in (b"a", b"b")}
+    assert set(bytes(received).splitlines()) == {name * 10 + b" " + name * length for name in (b"a", b"b")}
 
 
-def test_line_without_its_end_is_not_held_back_for_long() -> None:
+def test_line_without_its_end_is_not_held_back_for_long(tmp_path: Path) -> None:
     """4.7: a progress bar, or a question."""
     source, end = os.pipe()
     out, sink = os.pipe()
-    LinePump(source, sink).start()
+    LinePump(source, sink, tmp_path / "turns").start()
     os.write(end, b"50 %")
     os.set_blocking(out, False)
     received = bytearray()
