@@ -160,3 +160,18 @@ def test_requirement_without_a_network_is_told_as_such(opt_ml: OptMl) -> None:
     run = run_train(opt_ml, {**nowhere, "PIP_CONFIG_FILE": "/dev/null"})
     assert run.exit_code == 66, run.log
     assert "network isolation" in (run.failure or "")
+
+
+def test_code_of_the_image_does_not_stand_in_for_a_script_that_the_jobs_code_lacks(opt_ml: OptMl) -> None:
+    """12.1, 12.2: a job that trains something else, and well, is found out late."""
+    (opt_ml.base / "code" / "main.py").write_text("print('mine')\n")
+    run = run_train(opt_ml, {"BYOC_IMAGE_CODE_DIR": str(program("succeeds"))})
+    assert run.exit_code == 66
+    assert "main.py" in (run.failure or "")
+
+
+def test_script_of_the_image_runs_when_it_is_named(opt_ml: OptMl) -> None:
+    """12.1: then it is meant."""
+    (opt_ml.base / "code" / "data.txt").write_text("mine\n")
+    image = str(program("succeeds"))
+    assert run_train(opt_ml, {"BYOC_IMAGE_CODE_DIR": image, "SAGEMAKER_PROGRAM": "train.py"}).exit_code == 0

@@ -35,8 +35,14 @@ class EntryPoint:
 
 
 def find_entry_point(program: str | None, folders: list[Path]) -> EntryPoint:
-    """The first of `folders` that holds `program` (default train.py). Raises UserCodeError, naming what is there."""
+    """The first of `folders` that holds `program` (default train.py). Raises UserCodeError, naming what is there.
+
+    The last folder is the image's. Its train.py does not stand in for one that is missing in the code that a job brings:
+    the job would train something else than its user thinks.
+    """
     name = program or DEFAULT_PROGRAM
+    if program is None:
+        folders = [folder for folder in folders[:-1] if _has_files(folder)] or folders
     if Path(name).is_absolute() and Path(name).is_file():
         return _script(name, Path(name).parent, Path(name))
     for folder in folders:
@@ -76,6 +82,13 @@ def code_folders(paths: MLPaths, staged: Path | None) -> list[Path]:
     """
     uploaded = paths.data / "code" if (paths.data / "sm_drivers").is_dir() else None
     return [folder for folder in (staged, uploaded, paths.code, paths.image_code) if folder is not None]
+
+
+def _has_files(folder: Path) -> bool:
+    try:
+        return any(not entry.name.startswith((".", "__pycache__")) for entry in folder.iterdir())
+    except OSError:
+        return False
 
 
 def _in_folder(name: str, folder: Path) -> EntryPoint | None:
