@@ -37,7 +37,7 @@ class EntryPoint:
 def find_entry_point(program: str | None, folders: list[Path]) -> EntryPoint:
     """The first of `folders` that holds `program` (default train.py). Raises UserCodeError, naming what is there.
 
-    The last folder is the image's. Its train.py does not stand in for one that is missing in the code that a job brings:
+    The last folder is the image's. Its train.py does not stand in for one that is missing in the code a job brings:
     the job would train something else than its user thinks.
     """
     name = program or DEFAULT_PROGRAM
