@@ -16,6 +16,7 @@ from typing import Any
 from sagemaker_byoc.errors import EXIT_BUG, ByocError, PlatformInputError
 from sagemaker_byoc.settings import TrainSettings, available_cpus
 from sagemaker_byoc.training import horovod, mpi, parameter_server, ssh
+from sagemaker_byoc.training.accelerators import count_gpus
 from sagemaker_byoc.training.cluster import Alone, Introduction, Leader, Member, Verdict, Welcome, connect
 from sagemaker_byoc.training.distribution import MPI_OPTIONS, Distribution
 from sagemaker_byoc.training.host_run import TICK_SECONDS, HostRun, Part
@@ -256,7 +257,8 @@ def _plan_part(  # noqa: PLR0911 - one answer for each distribution
         case "mpi":
             program, version = mpi.find_mpirun(launch.environ.get("PATH"))
             efa = Path("/dev/infiniband").is_dir()
-            crowded = 2 * max(slots.values()) > available_cpus()  # a rank computes and talks at the same time
+            # A rank computes and talks at the same time; without a GPU, computing takes all cores there are.
+            crowded = count_gpus() == 0 or 2 * max(slots.values()) > available_cpus()
             command = mpi.mpirun_command(
                 distribution, slots, directory, program, version, ssh_client, efa=efa, crowded=crowded
             )
