@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -72,6 +73,13 @@ def _scrubbed_environment() -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith(PLATFORM_PREFIXES) and name not in KEPT]:
             patch.delenv(name)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _interruptible() -> None:
+    """A shell that starts the tests in the background has them ignore Ctrl-C, and every process of theirs too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
