@@ -14,7 +14,7 @@ import pytest
 from tests.support.opt_ml import OptMl
 from tests.support.places import RUNTIME
 from tests.support.processes import alive
-from tests.support.training import RunningJob, TrainRun, job_environment
+from tests.support.training import RunningJob, TrainRun, clean_environment, job_environment
 from tests.support.waiting import wait_until
 
 Start = Callable[..., AbstractContextManager[RunningJob]]
@@ -133,3 +133,15 @@ def test_stop_that_was_pending_at_the_start_ends_the_job_before_its_script(opt_m
     )
     assert (ran.returncode, ran.stdout) == (143, b"")
     assert opt_ml.failure is None
+
+
+def test_stop_that_comes_when_all_is_over_changes_no_exit_code() -> None:
+    """1.14: one client stops the other hosts as soon as the first has ended."""
+    program = (
+        "import os, signal\n"
+        "from sagemaker_byoc.processes import blocked_signals\n"
+        "with blocked_signals():\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "raise SystemExit(3)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], env=clean_environment(), check=False).returncode == 3
