@@ -3,8 +3,10 @@
 import importlib.util
 import sys
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from sagemaker_byoc.errors import UserCodeError
 
@@ -19,6 +21,27 @@ def find_module(program: str, folders: Sequence[Path]) -> Path:
         f"no {program} was found in {looked}. Put one there (a file named {program} with model_fn and predict_fn, "
         "say), or name it in SAGEMAKER_PROGRAM."
     )
+
+
+def find_callable(module: ModuleType, name: str, variable: str) -> Any:
+    """What `name`, which may lead through a class, means in the module that `variable` names.
+
+    Raises UserCodeError, naming what is there, when it is missing or cannot be called.
+    """
+    try:
+        found = reduce(getattr, name.split("."), module)
+    except AttributeError:
+        there = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
+        raise UserCodeError(
+            f"{variable} names {name!r}, which module {module.__name__} ({module.__file__}) does not have; "
+            f"it has {', '.join(there[:12]) or 'nothing that can be called'}."
+        ) from None
+    if not callable(found):
+        raise UserCodeError(
+            f"{variable} names {name!r}, which is a {type(found).__name__} in module {module.__name__}; "
+            "expected something that can be called."
+        )
+    return found
 
 
 def import_module(path: Path) -> ModuleType:

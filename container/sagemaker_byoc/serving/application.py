@@ -8,12 +8,10 @@ import importlib
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from functools import reduce
 from pathlib import Path
-from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from sagemaker_byoc.errors import UserCodeError
+from sagemaker_byoc.user_code import find_callable
 
 DEFAULT_OBJECT = "main"
 
@@ -48,18 +46,5 @@ def import_application(spec: str, folders: Sequence[Path]) -> WSGIApplication:
     module_name, _, name = spec.partition(":")
     sys.path[:0] = [str(folder) for folder in folders if folder.is_dir() and str(folder) not in sys.path]
     module = importlib.import_module(module_name)
-    try:
-        application: Any = reduce(getattr, (name or DEFAULT_OBJECT).split("."), module)
-    except AttributeError:
-        there = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
-        raise UserCodeError(
-            f"SAGEMAKER_SERVING_MODULE is {spec!r}, and module {module_name} has no {name or DEFAULT_OBJECT!r}; "
-            f"it has {', '.join(there[:12]) or 'nothing that can be called'}."
-        ) from None
-    if not callable(application):
-        raise UserCodeError(
-            f"SAGEMAKER_SERVING_MODULE is {spec!r}, which is a {type(application).__name__}; expected a WSGI "
-            "application, which is called with environ and start_response."
-        )
-    checked: WSGIApplication = application
-    return checked
+    application: WSGIApplication = find_callable(module, name or DEFAULT_OBJECT, "SAGEMAKER_SERVING_MODULE")
+    return application

@@ -5,11 +5,10 @@ The function is called without arguments and finds the job's in sys.argv, as a s
 
 import importlib
 import sys
-from functools import reduce
-from types import ModuleType, TracebackType
-from typing import Any
+from types import TracebackType
 
 from sagemaker_byoc.errors import UserCodeError
+from sagemaker_byoc.user_code import find_callable
 
 _MACHINERY = {
     __file__,
@@ -25,29 +24,11 @@ def main() -> None:
     module = importlib.import_module(module_name)
     sys.argv[0] = module.__file__ or module_name
     try:
-        function = find_function(module, function_name)
+        function = find_callable(module, function_name, "SAGEMAKER_TRAINING_MODULE")
     except UserCodeError as error:
         print(f"sagemaker-byoc: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
     function()
-
-
-def find_function(module: ModuleType, name: str) -> Any:
-    """The function by its name, which may lead through a class. Raises UserCodeError, naming what is there."""
-    try:
-        function = reduce(getattr, name.split("."), module)
-    except AttributeError:
-        there = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
-        raise UserCodeError(
-            f"SAGEMAKER_TRAINING_MODULE names {name!r}, which module {module.__name__} ({module.__file__}) does not "
-            f"have; it has {', '.join(there[:12]) or 'no functions'}."
-        ) from None
-    if not callable(function):
-        raise UserCodeError(
-            f"SAGEMAKER_TRAINING_MODULE names {name!r}, which is a {type(function).__name__} in module "
-            f"{module.__name__}; expected a function."
-        )
-    return function
 
 
 def _show_users_part(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

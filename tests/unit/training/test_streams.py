@@ -1,5 +1,6 @@
 """A child's output on its way to the log."""
 
+import fcntl
 import os
 import threading
 import time
@@ -122,3 +123,22 @@ def test_line_without_its_end_is_not_held_back_for_long(tmp_path: Path) -> None:
 
     wait_until(arrived, "the piece", 5)
     os.close(end)
+
+
+def test_rank_waits_for_its_turn_at_the_log(tmp_path: Path) -> None:
+    """4.7, 8.3: a line that a pipe does not take whole is not torn by another rank's."""
+    source, end = os.pipe()
+    out, sink = os.pipe()
+    os.set_blocking(out, False)
+    with (tmp_path / "turns").open("w") as turns:
+        fcntl.flock(turns, fcntl.LOCK_EX)
+        pump = LinePump(source, sink, tmp_path / "turns")
+        pump.start()
+        os.write(end, b"a line\n")
+        os.close(end)
+        pump.join(0.5)
+        assert pump.is_alive()
+        with pytest.raises(BlockingIOError):
+            os.read(out, 100)
+    pump.join(10)
+    assert os.read(out, 100) == b"a line\n"
