@@ -3,7 +3,6 @@
 import contextlib
 import os
 import sys
-import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -14,12 +13,10 @@ from sagemaker_byoc.settings import TrainSettings, read_paths
 from sagemaker_byoc.training.distribution import Distribution, choose_distribution
 from sagemaker_byoc.training.entry_point import code_folders, find_entry_point, module_entry_point
 from sagemaker_byoc.training.environment import collisions, derive_environment, split_too_long, user_arguments
-from sagemaker_byoc.training.hosts import wait_for_names
 from sagemaker_byoc.training.job import TrainingJob
 from sagemaker_byoc.training.launch import LaunchPlan, execute, heed_stop
 from sagemaker_byoc.training.memory import describe_out_of_memory, read_memory
 from sagemaker_byoc.training.report import failure_reason, write_failure
-from sagemaker_byoc.training.requirements import explain_failure, plan_requirements
 from sagemaker_byoc.training.secrets import mask, secret_values
 from sagemaker_byoc.training.source import stage_source
 
@@ -38,6 +35,8 @@ def main() -> int:
             write_failure(paths.failure, text)
         return error.exit_code
     except Exception:  # noqa: BLE001 - the last line of defence: the platform must learn the reason
+        import traceback  # noqa: PLC0415 - a job without a bug of ours does not pay for it
+
         trace = mask(traceback.format_exc(), _secrets(paths))
         print(trace, file=sys.stderr, flush=True)
         write_failure(paths.failure, f"sagemaker-byoc has a bug, please report it: {trace[-900:]}")
@@ -117,6 +116,10 @@ def _excuse(distribution: Distribution, settings: TrainSettings, error: ByocErro
 
 def _install_requirements(plan: LaunchPlan) -> LaunchPlan:
     """Have pip install what the code folder's requirements.txt names and the image lacks. Raises UserCodeError."""
+    if not any((plan.folder / name).is_file() for name in ("requirements.txt", "setup.py")):
+        return plan
+    from sagemaker_byoc.training.requirements import explain_failure, plan_requirements  # noqa: PLC0415 - see above
+
     wanted = plan_requirements(plan.folder)
     if wanted is None:
         return plan
@@ -138,6 +141,8 @@ def _install_requirements(plan: LaunchPlan) -> LaunchPlan:
 def _find_other_hosts(job: TrainingJob, settings: TrainSettings) -> None:
     """A script that meets its peers by itself shall find their names. Raises HostLostError."""
     if len(job.hosts) > 1 and settings.wait_for_hosts:
+        from sagemaker_byoc.training.hosts import wait_for_names  # noqa: PLC0415 - a single host has nobody to find
+
         wait_for_names(job.hosts, settings.dns_timeout_seconds, heed_stop)
 
 
