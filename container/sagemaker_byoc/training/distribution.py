@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from sagemaker_byoc.accelerators import count_gpus, count_neurons
 from sagemaker_byoc.errors import PlatformInputError
-from sagemaker_byoc.training.accelerators import count_gpus, count_neurons
 from sagemaker_byoc.training.job import TrainingJob
 
 Kind = Literal["none", "torchrun", "horovod", "mpi", "parameter_server", "mirrored"]

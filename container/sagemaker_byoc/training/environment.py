@@ -13,8 +13,8 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+from sagemaker_byoc.accelerators import count_gpus, count_neurons
 from sagemaker_byoc.training import toolkit_format
-from sagemaker_byoc.training.accelerators import count_gpus, count_neurons
 from sagemaker_byoc.training.entry_point import EntryPoint
 from sagemaker_byoc.training.job import HOMOGENEOUS, Hyperparameter, TrainingJob, can_be_passed
 

@@ -13,10 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from sagemaker_byoc.accelerators import count_gpus
 from sagemaker_byoc.errors import EXIT_BUG, ByocError, PlatformInputError
 from sagemaker_byoc.settings import TrainSettings, available_cpus
 from sagemaker_byoc.training import horovod, mpi, parameter_server, ssh
-from sagemaker_byoc.training.accelerators import count_gpus
 from sagemaker_byoc.training.cluster import Alone, Introduction, Leader, Member, Verdict, Welcome, connect
 from sagemaker_byoc.training.distribution import MPI_OPTIONS, Distribution
 from sagemaker_byoc.training.host_run import TICK_SECONDS, HostRun, Part
