@@ -72,7 +72,7 @@ RECORDED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Histogram:
     """Where a histogram's numbers are."""
 

@@ -50,8 +50,8 @@ class AllWorkers(Collector):
 
     def collect(self) -> Iterator[Metric]:
         workers = seats.living(self._folder)
-        add_up_the_dead(self._folder)
-        with _locked(self._folder, fcntl.LOCK_SH):
+        with _locked(self._folder):
+            add_up_the_dead(self._folder)
             # A file of the library's has no first page for a moment.
             files = [str(path) for path in self._folder.glob("*.db") if path.stat().st_size]
             yield from _added_up(files)
@@ -60,17 +60,16 @@ class AllWorkers(Collector):
 
 def add_up_the_dead(folder: Path) -> None:
     """One file for what processes that are gone have counted; their gauges go with them."""
-    with _locked(folder, fcntl.LOCK_EX):
-        dead: dict[str, list[Path]] = defaultdict(list)
-        for path in folder.glob("*.db"):
-            named = OF_A_PROCESS.fullmatch(path.name)
-            if named and not Path("/proc", named["pid"]).exists():
-                dead[named["kind"]].append(path)
-        for kind, files in dead.items():
-            if not kind.startswith("gauge"):
-                _merge(folder / f"{kind}_past.db", files)
-            for path in files:
-                path.unlink()
+    dead: dict[str, list[Path]] = defaultdict(list)
+    for path in folder.glob("*.db"):
+        named = OF_A_PROCESS.fullmatch(path.name)
+        if named and not Path("/proc", named["pid"]).exists():
+            dead[named["kind"]].append(path)
+    for kind, files in dead.items():
+        if not kind.startswith("gauge"):
+            _merge(folder / f"{kind}_past.db", files)
+        for path in files:
+            path.unlink()
 
 
 def _merge(past: Path, files: list[Path]) -> None:
@@ -114,11 +113,11 @@ def _seen_from_outside(workers: list[seats.Seat]) -> Iterator[Metric]:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, how: int) -> Iterator[None]:
-    """Many may read; one may move numbers from file to file, and nobody reads meanwhile."""
+def _locked(folder: Path) -> Iterator[None]:
+    """One at a time: while numbers move from file to file they stand in both for a moment."""
     file = os.open(folder / "past.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(file, how)
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
     finally:
         os.close(file)
