@@ -10,6 +10,8 @@ ByocError
     ├── MalformedBody                                                                               HTTP 400
     ├── UnsupportedContentType                                                                      HTTP 415
     ├── NotAcceptable                                                                               HTTP 406
+    ├── DeadlineExceeded                                                                            HTTP 504
+    ├── ClientGone                                                                                  HTTP 499
     └── ModelNotReady                                                                               HTTP 503
         └── Overloaded                                                                              HTTP 503
 
@@ -55,6 +57,10 @@ class UserCodeError(ByocError):
 class HandlerError(UserCodeError):
     """A function of the user's inference.py failed; the message is fit for the caller, the trace is in the log."""
 
+    def __init__(self, message: str, status: int = 500) -> None:
+        super().__init__(message)
+        self.status = status
+
 
 class RequestError(ByocError):
     """A request that cannot be answered, through no fault of the model."""
@@ -76,6 +82,18 @@ class NotAcceptable(RequestError):
     """No codec writes what the Accept header asks for."""
 
     status = 406
+
+
+class DeadlineExceeded(RequestError):
+    """The request's time ran out while it waited for the model; the model never saw it, or its answer came too late."""
+
+    status = 504
+
+
+class ClientGone(RequestError):
+    """The client closed its connection while the request waited for the model, which never saw it."""
+
+    status = 499
 
 
 class ModelNotReady(RequestError):

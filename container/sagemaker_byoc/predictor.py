@@ -1,90 +1,52 @@
-"""The Flask app: /ping and /invocations, and what each error looks like to the caller."""
+"""The Flask app: every route of the container, and what Flask's own errors look like to the caller."""
 
-import json
-import time
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from sagemaker_byoc.errors import ByocError, HandlerError, RequestError
-from sagemaker_byoc.serving.model import Gate, LoadingModel, Request
-from sagemaker_byoc.serving.readiness import Readiness
-from sagemaker_byoc.settings import ServeSettings
-
-INFERENCE_ID = "X-Amzn-SageMaker-Inference-Id"
+from sagemaker_byoc.serving.answers import error_answer, refusal
+from sagemaker_byoc.serving.exchange import Answer
+from sagemaker_byoc.serving.service import Service
+from sagemaker_byoc.serving.shortcut import header_list, read_request
 
 
-def create_app(model: LoadingModel, readiness: Readiness, settings: ServeSettings) -> Flask:
-    """The app over a model that may still be loading."""
-    app = Flask("sagemaker_byoc")
-    gate = Gate(settings.threads, settings.queue)
+def create_app(service: Service) -> Flask:
+    """The app over one worker's service."""
+    app = Flask("sagemaker_byoc", static_folder=None)
 
     @app.route("/ping", methods=["GET", "POST"])
     def ping() -> Response:
-        return Response(status=200 if readiness.is_ready() else 503)
+        return _respond(service.ping())
 
     @app.route("/invocations", methods=["POST"])
     def invocations() -> Response:
-        g.started = time.perf_counter()
-        # While other workers answer, a new one's callers wait for its model; before that, they are told at once.
-        loaded = model.get(settings.timeout if readiness.is_ready() else 0)
-        with gate:
-            answer = loaded.invoke(
-                Request(
-                    body=request.get_data(cache=False),
-                    content_type=request.headers.get("Content-Type", ""),
-                    accept=request.headers.get("Accept", ""),
-                    headers=dict(request.headers.items()),
-                )
-            )
-        return Response(answer.body, status=200, content_type=answer.content_type)
+        return _respond(service.invoke(partial(read_request, request.environ)))
 
-    app.register_error_handler(ByocError, _answer_error)
+    @app.route("/execution-parameters", methods=["GET"])
+    def execution_parameters() -> Response:
+        return _respond(service.execution_parameters())
+
     app.register_error_handler(HTTPException, _answer_http_error)
-    app.register_error_handler(Exception, _answer_bug)
-    app.after_request(_log_request)
+    app.register_error_handler(Exception, _answer_bug(app))
     return app
 
 
-def _answer_error(error: ByocError) -> Response:
-    status = error.status if isinstance(error, RequestError | HandlerError) else 500
-    response = _error(type(error).__name__, str(error), status)
-    if status == 503:
-        response.headers["Retry-After"] = "1"
-    return response
+def _respond(answer: Answer) -> Response:
+    return Response(answer.body, answer.status, header_list(answer))
 
 
 def _answer_http_error(error: HTTPException) -> Response:
     code = error.code or 500
-    response = _error(error.name.replace(" ", ""), f"{request.method} {request.path}: {error.description}", code)
-    if error.response is None and code == 405:
-        response.headers["Allow"] = dict(error.get_headers()).get("Allow", "")
-    return response
+    allowed = dict(error.get_headers()).get("Allow", "") if error.response is None and code == 405 else ""
+    message = f"{request.method} {request.path}: {error.description}"
+    return _respond(refusal(error.name.replace(" ", ""), message, code, (("Allow", allowed),) if allowed else ()))
 
 
-def _answer_bug(error: Exception) -> Response:
-    current_app.logger.error("the runtime failed", exc_info=error)
-    return _error("InternalError", "the runtime failed; the container's log says why", 500)
+def _answer_bug(app: Flask) -> Callable[[Exception], Response]:
+    def answer(error: Exception) -> Response:
+        app.logger.error("the runtime failed", exc_info=error)
+        return _respond(error_answer(error))
 
-
-def _error(kind: str, message: str, status: int) -> Response:
-    body = json.dumps({"error": {"type": kind, "message": message}})
-    return Response(body + "\n", status=status, content_type="application/json")
-
-
-def _log_request(response: Response) -> Response:
-    """One JSON line for each invocation, on standard output."""
-    started = g.pop("started", None)
-    if started is not None:
-        line: dict[str, Any] = {
-            "path": request.path,
-            "status": response.status_code,
-            "milliseconds": round((time.perf_counter() - started) * 1000, 2),
-            "request_bytes": request.content_length,
-            "response_bytes": response.content_length,
-        }
-        if INFERENCE_ID in request.headers:
-            line["inference_id"] = request.headers[INFERENCE_ID]
-        print(json.dumps(line) + "\n", end="", flush=True)  # one write, so that lines of two threads stay whole
-    return response
+    return answer

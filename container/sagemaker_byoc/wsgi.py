@@ -1,61 +1,96 @@
-"""Composition root of a gunicorn worker: settings, a model that starts to load, and the app over it."""
+"""Composition root of a gunicorn worker: settings, a model that starts to load, and the application over it."""
 
 import logging
 import os
 import threading
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from wsgiref.types import WSGIApplication
 
-from sagemaker_byoc.logs import configure_logs
-from sagemaker_byoc.predictor import create_app
 from sagemaker_byoc.serving.application import LoadingApplication, import_application
-from sagemaker_byoc.serving.model import LoadingModel, Model
-from sagemaker_byoc.serving.readiness import RUN_DIRECTORY, Readiness
-from sagemaker_byoc.settings import ServeSettings
+from sagemaker_byoc.serving.model import Gate, LoadingModel, Model, code_folders
+from sagemaker_byoc.serving.readiness import Readiness
+from sagemaker_byoc.serving.service import Service
+from sagemaker_byoc.serving.settings import ServeSettings
+from sagemaker_byoc.serving.shortcut import Shortcut
+
+if TYPE_CHECKING:
+    from sagemaker_byoc.serving.arbiter import Seat
 
 log = logging.getLogger(__name__)
 
 
-def app() -> WSGIApplication:
-    """Gunicorn's target: `sagemaker_byoc.wsgi:app()`. The model loads in a thread while /ping answers 503."""
-    settings = ServeSettings.read(os.environ)
-    configure_logs(settings.log_level)
-    readiness = Readiness(Path(os.environ[RUN_DIRECTORY]))
-    if settings.serving_module:
-        return _users_application(settings.serving_module, settings, readiness)
-    model = LoadingModel()
-    _start_loading(lambda: model.finish(Model.load(settings)), model.fail, readiness, f"model {settings.paths.model}")
-    return create_app(model, readiness, settings)
+@dataclass(frozen=True)
+class WorkerPlan:
+    """What each worker does with its slot."""
+
+    settings: ServeSettings
+    run: Path
+    readiness: Readiness
+    behind_nginx: bool
+
+    def prepare(self, seat: "Seat") -> None:
+        """In the worker, before anything of the user's is imported."""
+
+    def forget(self, slot: int, pid: int) -> None:
+        """In the master, after a worker's end."""
+
+    def load(self, seat: "Seat", worker: Any) -> WSGIApplication:
+        """The worker's application; its model loads in a thread while /ping answers 503."""
+        if self.settings.serving_module:
+            return self._users_application(self.settings.serving_module, seat)
+        model = LoadingModel()
+        settings = self.settings
+        gate = None if self.behind_nginx else Gate(settings.threads, settings.queue)
+        service = Service(model, self.readiness, settings, gate)
+        what = f"model {settings.paths.model}"
+        self._start_loading(lambda: model.finish(Model.load(settings)), model.fail, seat, what)
+        routes = _Routes(service)
+        return Shortcut(service, lambda: routes.app) if settings.shortcut else routes.app
+
+    def _users_application(self, spec: str, seat: "Seat") -> WSGIApplication:
+        application = LoadingApplication()
+        folders = code_folders(self.settings)
+        self._start_loading(
+            lambda: application.finish(import_application(spec, folders)),
+            application.fail,
+            seat,
+            f"application {spec}",
+        )
+        return application
+
+    def _start_loading(self, load: Callable[[], None], fail: Callable[[str], None], seat: "Seat", what: str) -> None:
+        threading.Thread(target=self._load, args=(load, fail, seat, what), name="model-load", daemon=True).start()
+
+    def _load(self, load: Callable[[], None], fail: Callable[[str], None], seat: "Seat", what: str) -> None:
+        try:
+            load()
+        except BaseException as error:  # noqa: BLE001 - sys.exit in a user's module must not end the thread unseen
+            reason = "".join(traceback.format_exception_only(error)).strip()
+            log.error("%s could not be loaded, /ping stays 503: %s\n%s", what, reason, _users_trace(error))  # noqa: TRY400
+            fail(reason.splitlines()[-1])
+            self.readiness.mark_failed(os.getpid())
+        else:
+            seat.publish()
+            self.readiness.mark_loaded(os.getpid())
+            log.info("%s is loaded", what)
 
 
-def _users_application(spec: str, settings: ServeSettings, readiness: Readiness) -> WSGIApplication:
-    application = LoadingApplication()
-    folders = [settings.paths.model / "code", settings.paths.code, settings.paths.image_code]
-    _start_loading(
-        lambda: application.finish(import_application(spec, folders)),
-        application.fail,
-        readiness,
-        f"application {spec}",
-    )
-    return application
+@dataclass(frozen=True)
+class _Routes:
+    """The Flask app, made when the first request asks for it: it is of no use to a worker that is starting."""
 
+    service: Service
 
-def _start_loading(load: Callable[[], None], fail: Callable[[str], None], readiness: Readiness, what: str) -> None:
-    threading.Thread(target=_load, args=(load, fail, readiness, what), name="model-load", daemon=True).start()
+    @cached_property
+    def app(self) -> WSGIApplication:
+        from sagemaker_byoc.predictor import create_app  # noqa: PLC0415
 
-
-def _load(load: Callable[[], None], fail: Callable[[str], None], readiness: Readiness, what: str) -> None:
-    try:
-        load()
-    except BaseException as error:  # noqa: BLE001 - sys.exit in a user's module must not end the thread unseen
-        reason = "".join(traceback.format_exception_only(error)).strip()
-        log.error("%s could not be loaded, /ping stays 503: %s\n%s", what, reason, _users_trace(error))  # noqa: TRY400
-        fail(reason.splitlines()[-1])
-    else:
-        readiness.mark_loaded(os.getpid())
-        log.info("%s is loaded", what)
+        return create_app(self.service)
 
 
 def _users_trace(error: BaseException) -> str:

@@ -8,7 +8,8 @@ import pytest
 from local_sagemaker.cli import byoc
 from sagemaker_byoc import errors
 from sagemaker_byoc.serving import codecs
-from sagemaker_byoc.settings import ServeSettings, TrainSettings
+from sagemaker_byoc.serving.settings import variable_names
+from sagemaker_byoc.settings import TrainSettings
 
 REFERENCE = Path(__file__).parents[2] / "docs/reference"
 VERBS = sorted(byoc.commands)
@@ -19,7 +20,7 @@ def page(name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("command", "variables"), [("train", TrainSettings.VARIABLES), ("serve", ServeSettings.VARIABLES)]
+    ("command", "variables"), [("train", TrainSettings.VARIABLES), ("serve", variable_names())]
 )
 def test_every_variable_that_is_read_has_a_row_and_no_row_is_left_over(
     command: str, variables: tuple[str, ...]

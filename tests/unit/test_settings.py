@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sagemaker_byoc.errors import PlatformInputError
-from sagemaker_byoc.settings import ServeSettings, TrainSettings, available_cpus
+from sagemaker_byoc.serving.settings import ServeSettings, variable_names
+from sagemaker_byoc.settings import TrainSettings, available_cpus
 
 
 def test_defaults_are_the_documented_ones() -> None:
@@ -22,7 +23,7 @@ def test_defaults_are_the_documented_ones() -> None:
     assert str(serve.paths.base) == "/opt/ml"
 
 
-@given(st.sampled_from(ServeSettings.VARIABLES), st.text(max_size=20))
+@given(st.sampled_from(variable_names()), st.text(max_size=20))
 def test_any_value_is_taken_or_refused_by_name(variable: str, value: str) -> None:
     """Exit 64, never a traceback."""
     try:

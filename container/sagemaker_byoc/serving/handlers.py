@@ -5,6 +5,7 @@ Source: the handler functions of SageMaker's inference toolkits; each may take o
 
 import inspect
 import logging
+import re
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,23 +14,66 @@ from types import MappingProxyType, ModuleType
 from typing import Any
 
 from sagemaker_byoc.errors import HandlerError, MalformedBody, RequestError, UserCodeError
+from sagemaker_byoc.serving.exchange import CUSTOM_ATTRIBUTES, INFERENCE_ID
 
-ARGUMENTS = {"model_fn": 1, "input_fn": 2, "predict_fn": 2, "output_fn": 2, "transform_fn": 4}
-CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+_OWN_HEADERS = ("content-type", "content-length", "transfer-encoding", "connection", "date", "server")
+
+ARGUMENTS = {
+    "pre_model_fn": 1,
+    "model_fn": 1,
+    "model_warmup_fn": 2,
+    "input_fn": 2,
+    "predict_fn": 2,
+    "output_fn": 2,
+    "transform_fn": 4,
+    "bidirectional_stream_fn": 2,
+}
 log = logging.getLogger(__name__)
+
+
+@dataclass
+class Reply:
+    """What a function adds to the answer besides its body."""
+
+    custom_attributes: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a function may want to know besides its arguments: the model's folder and the request's headers."""
+    """What a function may want to know besides its arguments: the model's folder, the device that is its own (`cpu` or
+    `cuda:0`), the request's headers and, where the endpoint has sessions, the caller's session.
+    """
 
     model_dir: Path
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    device: str = "cpu"
+    session: Any = None
+    reply: Reply = field(default_factory=Reply)
 
     @property
     def custom_attributes(self) -> str:
         """The caller's custom attributes, or an empty string."""
-        return next((v for k, v in self.headers.items() if k.lower() == CUSTOM_ATTRIBUTES.lower()), "")
+        return self.headers.get(CUSTOM_ATTRIBUTES, "")
+
+    @property
+    def inference_id(self) -> str:
+        """The caller's inference id, or an empty string."""
+        return self.headers.get(INFERENCE_ID, "")
+
+    def set_custom_attributes(self, text: str) -> None:
+        """Send custom attributes back with the answer. Raises ValueError for text that the platform would refuse."""
+        if len(text) > 1024 or not all(" " <= letter <= "~" for letter in text):
+            raise ValueError(f"custom attributes are at most 1024 visible ASCII characters, got {text[:64]!r}")
+        self.reply.custom_attributes = text
+
+    def set_header(self, name: str, value: str) -> None:
+        """Send one more header back. Raises ValueError for one that would break the answer."""
+        if not re.fullmatch(r"[A-Za-z0-9-]+", name) or name.lower() in _OWN_HEADERS:
+            raise ValueError(f"{name!r} is no header that a handler may set")
+        if not all(" " <= letter <= "~" for letter in value):
+            raise ValueError(f"the value of {name} holds characters that a header cannot have: {value[:64]!r}")
+        self.reply.headers[name] = value
 
 
 @dataclass(frozen=True)
@@ -42,21 +86,29 @@ class Handler:
 
     def __call__(self, context: Context, *arguments: Any) -> Any:
         """Call it. What it raises becomes a HandlerError for the caller, and a trace of the user's frames in the log;
-        our own request errors, and a ValueError of input_fn about the body, keep their status.
+        our own request errors, and a ValueError of input_fn about the body, keep their status, and so does an error
+        that brings one (`status_code`, as the errors of AWS's inference toolkit and of FastAPI, or `code`, as Flask's).
         """
         try:
+            if not self.takes_context:
+                return self.function(*arguments)
             if self.takes_context == "keyword":
                 return self.function(*arguments, context=context)
-            return self.function(*arguments, *((context,) if self.takes_context else ()))
+            return self.function(*arguments, context)
         except RequestError:
             raise
         except (Exception, SystemExit) as error:
-            place = _place(error)
-            log.exception("%s failed at %s", self.name, place, exc_info=_users_part(error))
-            text = f"{self.name} raised {type(error).__name__}: {error} ({place})"
-            if self.name == "input_fn" and isinstance(error, ValueError):
-                raise MalformedBody(text) from error
-            raise HandlerError(text) from error
+            raise self.explain(error) from error
+
+    def explain(self, error: BaseException) -> HandlerError | RequestError:
+        """The error that the caller is told for one that this function raised; the log gets the trace."""
+        place = _place(error)
+        log.error("%s failed at %s", self.name, place, exc_info=_users_part(error))
+        text = f"{self.name} raised {type(error).__name__}: {error} ({place})"
+        status = _status(error)
+        if status is None and self.name == "input_fn" and isinstance(error, ValueError):
+            return MalformedBody(text)
+        return HandlerError(text, status or HandlerError.status)
 
 
 def resolve_handlers(module: ModuleType) -> dict[str, Handler]:
@@ -93,6 +145,15 @@ def _resolve(name: str, function: Any) -> Handler:
             f"context: {name}{inspect.signature(function)}."
         )
     return Handler(name, function, "positional" if len(required) == expected + 1 else "")
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status that an error brings with it."""
+    for name in ("status_code", "code"):
+        value = getattr(error, name, None)
+        if isinstance(value, int) and not isinstance(value, bool) and 400 <= value <= 599:
+            return value
+    return None
 
 
 def _users_part(error: BaseException) -> BaseException:

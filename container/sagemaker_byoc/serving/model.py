@@ -1,14 +1,17 @@
-"""A loaded model and how one request travels through its functions. No Flask here."""
+"""A loaded model and how one request travels through its functions. No server here."""
 
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, Self
 
 from sagemaker_byoc.errors import HandlerError, MalformedBody, ModelNotReady, NotAcceptable, Overloaded
-from sagemaker_byoc.serving import codecs
+from sagemaker_byoc.serving import codecs, streams
+from sagemaker_byoc.serving.exchange import CUSTOM_ATTRIBUTES, Answer, Request
 from sagemaker_byoc.serving.handlers import Context, Handler, resolve_handlers
-from sagemaker_byoc.settings import ServeSettings
+from sagemaker_byoc.serving.settings import ServeSettings
 from sagemaker_byoc.user_code import find_module, import_module
 
 OCTET_STREAM = "application/octet-stream"
@@ -16,22 +19,14 @@ OCTET_STREAM = "application/octet-stream"
 _AS_TEXT = (codecs.JSON, codecs.CSV)
 
 
-@dataclass(frozen=True)
-class Request:
-    """The parts of an invocation that matter: body, Content-Type, Accept and all headers."""
+class Stages(Protocol):
+    """Somebody who wants to know how long each stage of a request took, in seconds."""
 
-    body: bytes
-    content_type: str
-    accept: str
-    headers: Mapping[str, str]
+    def stage(self, name: str, seconds: float) -> None: ...
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A body and its content type."""
-
-    body: bytes
-    content_type: str
+class _Nobody:
+    def stage(self, name: str, seconds: float) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -42,35 +37,47 @@ class Model:
     handlers: Mapping[str, Handler]
     context: Context
     default_accept: str
+    stages: Stages = field(default_factory=_Nobody)
 
     @classmethod
-    def load(cls, settings: ServeSettings) -> "Model":
+    def load(cls, settings: ServeSettings, stages: Stages | None = None) -> "Model":
         """Import inference.py and run model_fn. Raises UserCodeError, or whatever the user's module raises."""
         paths = settings.paths
-        folders = [paths.model / "code", paths.code, paths.image_code]
-        handlers = resolve_handlers(import_module(find_module(settings.program, folders)))
-        context = Context(model_dir=paths.model)
-        model_fn = handlers.get("model_fn")
-        value = model_fn(context, str(paths.model)) if model_fn else None
-        return cls(value, handlers, context, settings.default_accept)
+        path = find_module(settings.program, code_folders(settings))
+        handlers = resolve_handlers(import_module(path))
+        context = Context(model_dir=paths.model, device=settings.device)
+        return cls(make_value(handlers, context), handlers, context, settings.default_accept, stages or _Nobody())
 
     def invoke(self, request: Request) -> Answer:
         """One request, one answer. Raises RequestError or HandlerError."""
-        context = Context(self.context.model_dir, request.headers)
+        context = Context(self.context.model_dir, request.headers, self.context.device)
         media_type = codecs.parse_media_type(request.content_type or OCTET_STREAM)
         codec = codecs.find_codec(media_type.name)
         if codec and not request.body.strip():
             raise MalformedBody(f"the request body is empty; expected {codec.content_type}.")
         accept = request.accept.strip() or self.default_accept
-        transform = self.handlers.get("transform_fn")
-        if transform:
-            body = _body_for_users(request.body, media_type)
-            made = transform(context, self.value, body, media_type.name, self._wanted_type(accept))
-            return _answer(made, self._wanted_type(accept), "transform_fn")
+        if "transform_fn" in self.handlers:
+            return _with_reply(self._transform(context, request, media_type, accept), context)
         if "output_fn" not in self.handlers:
             codecs.choose_codec(accept)  # an Accept that cannot be met is told before the model works for nothing
+        started = time.perf_counter()
         data = self._read(context, request, media_type)
-        return self._write(context, self._predict(context, data), accept)
+        decoded = time.perf_counter()
+        prediction = self._predict(context, data)
+        predicted = time.perf_counter()
+        answer = self._write(context, prediction, accept)
+        self.stages.stage("decode", decoded - started)
+        self.stages.stage("predict", predicted - decoded)
+        self.stages.stage("encode", time.perf_counter() - predicted)
+        return _with_reply(answer, context)
+
+    def _transform(self, context: Context, request: Request, media_type: codecs.MediaType, accept: str) -> Answer:
+        body = _body_for_users(request.body, media_type)
+        wanted = self._wanted_type(accept)
+        started = time.perf_counter()
+        made = self.handlers["transform_fn"](context, self.value, body, media_type.name, wanted)
+        self.stages.stage("predict", time.perf_counter() - started)
+        return _answer(made, wanted, self.handlers["transform_fn"])
 
     def _read(self, context: Context, request: Request, media_type: codecs.MediaType) -> Any:
         input_fn = self.handlers.get("input_fn")
@@ -95,7 +102,10 @@ class Model:
         output_fn = self.handlers.get("output_fn")
         if output_fn:
             wanted = self._wanted_type(accept)
-            return _answer(output_fn(context, prediction, wanted), wanted, "output_fn")
+            return _answer(output_fn(context, prediction, wanted), wanted, output_fn)
+        if isinstance(prediction, Iterator):
+            handler = self.handlers.get("predict_fn") or Handler("model", self.value, "")
+            return streams.stream_values(prediction, accept, handler)
         return Answer(*codecs.encode(prediction, accept))
 
     def _wanted_type(self, accept: str) -> str:
@@ -104,6 +114,24 @@ class Model:
         if not wanted:
             raise NotAcceptable(f"Accept {accept!r} refuses every type; expected one that may be written.")
         return wanted[0].name if "*" not in wanted[0].name else self.default_accept
+
+
+def code_folders(settings: ServeSettings) -> list[Path]:
+    """Where inference.py is looked for: what travels with the model, what was mounted, what is in the image."""
+    paths = settings.paths
+    submitted = [settings.submit_directory] if settings.submit_directory else []
+    return [paths.model / "code", *submitted, paths.code, paths.image_code]
+
+
+def make_value(handlers: Mapping[str, Handler], context: Context) -> Any:
+    """What model_fn returns, between what is to happen before it and the warm-up."""
+    model_dir = str(context.model_dir)
+    if "pre_model_fn" in handlers:
+        handlers["pre_model_fn"](context, model_dir)
+    value = handlers["model_fn"](context, model_dir) if "model_fn" in handlers else None
+    if "model_warmup_fn" in handlers:
+        handlers["model_warmup_fn"](context, model_dir, value)
+    return value
 
 
 def _body_for_users(body: bytes, media_type: codecs.MediaType) -> bytes | str:
@@ -115,16 +143,30 @@ def _body_for_users(body: bytes, media_type: codecs.MediaType) -> bytes | str:
         raise MalformedBody(f"the body is not {media_type.charset} at byte {error.start}.") from None
 
 
-def _answer(made: Any, wanted: str, function: str) -> Answer:
-    """What output_fn and transform_fn may return: a body, or a body and its content type."""
+def _answer(made: Any, wanted: str, handler: Handler) -> Answer:
+    """What output_fn and transform_fn may return: a body or a stream of pieces, alone or with its content type."""
     body, content_type = made if isinstance(made, tuple) and len(made) == 2 else (made, wanted)
     if isinstance(body, str):
         body = body.encode()
+    if isinstance(body, Iterator) and isinstance(content_type, str):
+        return Answer(streams.stream_pieces(body, handler), content_type)
     if not isinstance(body, bytes | bytearray | memoryview) or not isinstance(content_type, str):
         raise HandlerError(
-            f"{function} returned a {type(made).__name__}; expected bytes or str, or a pair of one and a content type."
+            f"{handler.name} returned a {type(made).__name__}; expected bytes or str, an iterator of them, or a pair "
+            "of one and a content type."
         )
     return Answer(bytes(body), content_type)
+
+
+def _with_reply(answer: Answer, context: Context) -> Answer:
+    """The answer with the headers that the functions asked for."""
+    reply = context.reply
+    if not reply.custom_attributes and not reply.headers:
+        return answer
+    headers = [*answer.headers, *reply.headers.items()]
+    if reply.custom_attributes:
+        headers.append((CUSTOM_ATTRIBUTES, reply.custom_attributes))
+    return Answer(answer.body, answer.content_type, answer.status, tuple(headers))
 
 
 class LoadingModel:

@@ -9,7 +9,27 @@ from string import Template
 
 from sagemaker_byoc.errors import PlatformInputError
 from sagemaker_byoc.serving.deadlines import DRAIN_SECONDS
-from sagemaker_byoc.settings import ServeSettings
+from sagemaker_byoc.serving.settings import ServeSettings
+from sagemaker_byoc.serving.slots import slots
+
+# Debian's package libnginx-mod-http-headers-more-filter: without it nginx cannot leave its own name out.
+HEADERS_MODULE = Path("/usr/lib/nginx/modules/ngx_http_headers_more_filter_module.so")
+STREAM_SECONDS = 1900  # the platform ends a stream of both directions after 30 minutes
+_UPGRADE = """map $http_upgrade $connection_header {
+        default upgrade;
+        "" "";
+    }"""
+_STREAMS = f"""
+        location = /invocations-bidirectional-stream {{
+            proxy_pass http://workers;
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $connection_header;
+            proxy_set_header Host $http_host;
+            proxy_buffering off;
+            proxy_read_timeout {STREAM_SECONDS}s;
+            proxy_send_timeout {STREAM_SECONDS}s;
+        }}"""
 
 
 class NginxTemplate(Template):
@@ -38,11 +58,27 @@ def render(settings: ServeSettings, run: Path) -> str:
     return template.substitute(
         user="user root;" if os.geteuid() == 0 else "",
         run=run,
+        slots=_slot_lines(settings, run),
+        idle=min(1024, settings.workers * (settings.threads + settings.queue)),
+        body=settings.max_request_mb,
+        overload=settings.overload_status,
+        modules=f"load_module {HEADERS_MODULE};" if HEADERS_MODULE.exists() else "",
+        banner="more_clear_headers Server;" if HEADERS_MODULE.exists() else "",
+        upgrade=_UPGRADE if settings.lane == "asgi" else "",
+        streams=_STREAMS if settings.lane == "asgi" else "",
         drain=DRAIN_SECONDS,
-        connections=min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+        connections=min(8192, resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
         host=settings.bind_host,
         port=settings.port,
         timeout=max(1, round(settings.timeout)),
+    )
+
+
+def _slot_lines(settings: ServeSettings, run: Path) -> str:
+    """One line a slot. What a worker's threads and its queue cannot hold is turned away here, at no cost to Python."""
+    places = max(settings.threads, settings.batch_max_rows) + settings.queue
+    return "\n        ".join(
+        f"server unix:{slot.path} max_fails=0 max_conns={places};" for slot in slots(run, settings.workers)
     )
 
 

@@ -1,7 +1,7 @@
 """Whether this container may be sent requests: marks of the workers, one file for all to see.
 
-A worker marks itself when its model is loaded; the supervisor makes `ready` when every worker has, and takes it away
-when none is left or when the container is told to stop. nginx answers /ping from that file alone.
+A worker marks itself when its model is loaded, or could not be; the supervisor makes `ready` when every worker has,
+and takes it away when none is left or when the container is told to stop. nginx answers /ping from that file alone.
 """
 
 import os
@@ -22,11 +22,21 @@ class Readiness:
         return self.folder / "ready"
 
     def is_ready(self) -> bool:
-        return self.file.exists()
+        return os.path.exists(self._file)  # noqa: PTH110 - asked by each request, and pathlib takes ten times as long
 
     def mark_loaded(self, pid: int) -> None:
         """To be called by a worker whose model is loaded."""
         (self.folder / f"loaded-{pid}").touch()
+
+    def mark_failed(self, pid: int) -> None:
+        """To be called by a worker whose model cannot be loaded."""
+        (self.folder / f"failed-{pid}").touch()
+
+    def is_loaded(self, pid: int) -> bool:
+        return (self.folder / f"loaded-{pid}").exists()
+
+    def has_failed(self, pid: int) -> bool:
+        return (self.folder / f"failed-{pid}").exists()
 
     def update(self, workers: int) -> bool:
         """Make or remove the file from the marks of living workers; returns whether the container is ready now."""
@@ -39,6 +49,10 @@ class Readiness:
 
     def withdraw(self) -> None:
         self.file.unlink(missing_ok=True)
+
+    @property
+    def _file(self) -> str:
+        return f"{self.folder}/ready"
 
     @staticmethod
     def _is_alive(mark: Path) -> bool:

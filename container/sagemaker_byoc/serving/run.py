@@ -13,9 +13,10 @@ from pathlib import Path
 from sagemaker_byoc.errors import EXIT_BUG, ByocError
 from sagemaker_byoc.logs import configure_logs
 from sagemaker_byoc.serving import gunicorn, nginx
+from sagemaker_byoc.serving.access_log import AccessLog
 from sagemaker_byoc.serving.readiness import Readiness
+from sagemaker_byoc.serving.settings import ServeSettings
 from sagemaker_byoc.serving.supervisor import ServerPlan, Supervisor
-from sagemaker_byoc.settings import ServeSettings
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,12 @@ def serve(settings: ServeSettings, environ: Mapping[str, str]) -> int:
             settings.threads,
             "behind nginx" if front else "without nginx",
         )
-        return Supervisor(plans, Readiness(run), settings.workers).run()
+        access_log = AccessLog(run / "access.log") if front else None
+        try:
+            return Supervisor(plans, Readiness(run), settings.workers).run()
+        finally:
+            if access_log:
+                access_log.close()
     finally:
         shutil.rmtree(run, ignore_errors=True)
 
@@ -57,8 +63,8 @@ def plan_servers(settings: ServeSettings, environ: Mapping[str, str], run: Path,
     """What will run, front door first."""
     workers = ServerPlan(
         name="gunicorn",
-        command=tuple(gunicorn.command(settings, run, behind_nginx=front is not None)),
-        environ=gunicorn.environment(settings, environ, run),
+        command=tuple(gunicorn.command()),
+        environ=gunicorn.environment(settings, environ, run, behind_nginx=front is not None),
         drain_signal=signal.SIGTERM,
     )
     if front is None:

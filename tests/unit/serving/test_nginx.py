@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sagemaker_byoc.errors import PlatformInputError
 from sagemaker_byoc.serving.nginx import find_nginx, render
-from sagemaker_byoc.settings import ServeSettings
+from sagemaker_byoc.serving.settings import ServeSettings
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_every_token_is_filled_and_the_settings_are_in_the_text(tmp_path: Path) 
     text = render(settings, tmp_path)
     assert not re.search(r"@\{", text)
     assert "127.0.0.1:9123" in text
-    assert re.search(r"client_max_body_size\s+0;", text)
+    assert re.search(r"client_max_body_size\s+1100m;", text)
     assert str(tmp_path) in text
 
 

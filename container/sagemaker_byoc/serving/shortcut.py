@@ -1,0 +1,69 @@
+"""WSGI without a framework: the way of /invocations past Flask, and what both ways share to read and to answer."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from http import HTTPStatus
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from sagemaker_byoc.errors import MalformedBody
+from sagemaker_byoc.serving.exchange import Answer, EnvironHeaders, Request
+from sagemaker_byoc.serving.service import Service
+
+_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+
+class Shortcut:
+    """Answers POST /invocations itself, and leaves everything else to the application with all the routes."""
+
+    def __init__(self, service: Service, routes: Callable[[], WSGIApplication]) -> None:
+        self._service = service
+        self._routes = routes
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/invocations" and environ["REQUEST_METHOD"] == "POST":
+            return send(self._service.invoke(partial(read_request, environ)), start_response)
+        return self._routes()(environ, start_response)
+
+
+def read_request(environ: WSGIEnvironment, deadline: float) -> Request:
+    """The request that a WSGI environment holds, with its whole body. Raises MalformedBody for one that is cut off."""
+    return Request(
+        _read_body(environ),
+        environ.get("CONTENT_TYPE") or "",
+        environ.get("HTTP_ACCEPT") or "",
+        EnvironHeaders(environ),
+        deadline,
+    )
+
+
+def send(answer: Answer, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer in WSGI's way."""
+    start_response(status_line(answer.status), header_list(answer))
+    return [answer.body] if isinstance(answer.body, bytes) else answer.body
+
+
+def status_line(status: int) -> str:
+    """`200 OK`."""
+    return _STATUS_LINES.get(status) or f"{status} Unknown"
+
+
+def header_list(answer: Answer) -> list[tuple[str, str]]:
+    """The headers of an answer, in the order in which they are sent."""
+    headers = [("Content-Type", answer.content_type)]
+    if isinstance(answer.body, bytes):
+        headers.append(("Content-Length", str(len(answer.body))))
+    headers.extend(answer.headers)
+    return headers
+
+
+def _read_body(environ: WSGIEnvironment) -> bytes:
+    text = environ.get("CONTENT_LENGTH")
+    if not text and not environ.get("HTTP_TRANSFER_ENCODING"):
+        return b""
+    try:
+        body: bytes = environ["wsgi.input"].read(int(text)) if text else environ["wsgi.input"].read()
+    except Exception as error:
+        raise MalformedBody(f"the request body could not be read: {error}") from error
+    if text and len(body) < int(text):
+        raise MalformedBody(f"the request body ended after {len(body)} of {text} bytes.")
+    return body
