@@ -15,25 +15,29 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-# Looked at one by one: their import starts no thread but those of OpenBLAS, which it stops itself at a fork, opens no
+# Looked at one by one: their import starts no thread but those of libraries that look after themselves at a fork, opens no
 # connection or file that a child would share, and touches no GPU. ONNX Runtime is one of them only because `serve`
-# turns its telemetry off. pyarrow is not: its import starts a thread, which a fork leaves behind; nor are pandas, xgboost
-# and lightgbm, which import it where it is installed.
+# turns its telemetry off.
 SAFE = frozenset(
     {
         "PIL",
         "joblib",
+        "lightgbm",
         "numpy",
         "onnxruntime",
         "orjson",
+        "pandas",
+        "pyarrow",
         "pydantic",
         "safetensors",
         "scipy",
         "sklearn",
         "tokenizers",
         "torch",
+        "xgboost",
     }
 )
+_FORK_AWARE = ("jemalloc_bg_thd",)  # pyarrow's allocator, which starts it again in the child
 ONNX_RUNTIME_MODULES = ("numpy", "onnxruntime")
 
 
@@ -106,7 +110,8 @@ def _threads_that_a_fork_leaves_behind() -> int:
 
 
 def _threads() -> int:
-    return len(os.listdir("/proc/self/task"))  # noqa: PTH208 - names are enough
+    names = [name.read_text().strip() for name in Path("/proc/self/task").glob("*/comm")]
+    return len([name for name in names if name not in _FORK_AWARE])
 
 
 def _imports(source: Path) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """What gunicorn's master imports before it forks: libraries that a fork does not harm, and nothing of the user's."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from sagemaker_byoc.serving.preload import SAFE, modules_to_preload
 
+from tests.support.places import CONTAINER
 from tests.support.training import clean_environment
 
 
@@ -35,14 +37,12 @@ def test_libraries_of_the_program_and_its_neighbours_are_found(tmp_path: Path) -
 
 def test_what_may_not_run_is_left_out(tmp_path: Path) -> None:
     """Imports in functions come when they are called, if ever."""
-    text = (
-        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import scipy\ndef model_fn(d):\n    import torch\n"
-    )
+    text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import scipy\ndef model_fn(d):\n    import torch\n"
     assert modules_to_preload([program(tmp_path, inference=text)]) == ()
 
 
-def test_a_library_that_starts_threads_or_is_not_known_is_left_out(tmp_path: Path) -> None:
-    text = "import pyarrow, pandas, requests, company_models\nimport numpy\n"
+def test_a_library_that_nobody_has_looked_at_is_left_out(tmp_path: Path) -> None:
+    text = "import tensorflow, requests, company_models\nimport numpy\n"
     assert modules_to_preload([program(tmp_path, inference=text)]) == ("numpy",)
 
 
@@ -68,6 +68,11 @@ def work(pipe):
     if "numpy" in sys.modules:
         import numpy
         numpy.ones((512, 512)) @ numpy.ones((512, 512))
+    if "pyarrow" in sys.modules:
+        import io, pyarrow, pyarrow.parquet
+        table = pyarrow.table({str(n): list(range(1000)) for n in range(8)})
+        pyarrow.parquet.write_table(table, buffer := io.BytesIO())
+        assert pyarrow.parquet.read_table(io.BytesIO(buffer.getvalue()), use_threads=True).num_rows == 1000
     os.write(pipe, b"x")
 answers = []
 for place in ("main", "thread"):
@@ -88,19 +93,21 @@ print(json.dumps({"modules": done.modules, "threads": done.threads, "answers": a
 """
 
 
-def forked(modules: list[str], math_threads: int) -> dict[str, Any]:
+def forked(modules: list[str], math_threads: int, *paths: Path) -> dict[str, Any]:
     """Two forked workers that compute after their master has imported these, one in its main thread, one in another."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(math_threads))
     done = subprocess.run(
         [sys.executable, "-c", FORKS, json.dumps(modules)],
-        env=clean_environment({**threads, "ORT_DISABLE_TELEMETRY": "1"}),
+        env=clean_environment(
+            {**threads, "ORT_DISABLE_TELEMETRY": "1", "PYTHONPATH": os.pathsep.join(map(str, [CONTAINER, *paths]))}
+        ),
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
+    answer: dict[str, Any] = {**json.loads(done.stdout), "log": done.stderr}
     return answer
 
 
@@ -108,14 +115,19 @@ def forked(modules: list[str], math_threads: int) -> dict[str, Any]:
 def test_workers_compute_after_the_fork(math_threads: int) -> None:
     """A master that has left threads behind would have them wait forever."""
     names = ["numpy", "scipy.stats", "sklearn", "torch.nn", "safetensors.torch", "onnxruntime", "PIL.Image", "pydantic"]
+    names += ["pyarrow.parquet", "orjson"]
     answer = forked(names, math_threads)
-    assert answer == {"modules": names, "threads": 0, "answers": ["x", "x"], "cuda": False}
+    assert answer == {"modules": names, "threads": 0, "answers": ["x", "x"], "cuda": False, "log": ""}
     assert {name.split(".")[0] for name in names} <= SAFE
 
 
-def test_threads_that_an_import_leaves_are_counted(tmp_path: Path) -> None:
-    """Why pyarrow is not among the safe ones; should this change, it may join them."""
-    assert forked(["pyarrow"], 1)["threads"] > 0
+def test_threads_that_an_import_leaves_are_counted_and_told(tmp_path: Path) -> None:
+    """A library may change its ways; the log then says why workers wait."""
+    text = "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    (tmp_path / "starts_a_thread.py").write_text(text)
+    answer = forked(["starts_a_thread"], 1, tmp_path)
+    assert answer["threads"] == 1
+    assert "importing starts_a_thread started 1 threads, which forked workers lack" in answer["log"]
 
 
 def test_a_module_that_cannot_be_imported_is_left_to_the_worker() -> None:
