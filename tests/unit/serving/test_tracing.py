@@ -8,6 +8,7 @@ import threading
 import timeit
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -17,6 +18,7 @@ from sagemaker_byoc.serving.exchange import EnvironHeaders
 
 from tests.support.training import clean_environment
 
+HOW_TO = Path(__file__).parents[3] / "docs/how-to/watch-an-endpoint.md"
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
 STARTS = """
@@ -204,6 +206,13 @@ tracer.stop()
 def test_the_custom_attributes_may_name_the_trace(custom: str) -> None:
     """15.6, 15.7: the platform drops a header of the caller's own."""
     headers = EnvironHeaders({"HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES": custom})
+    assert tracing.trace_context(headers) == {"traceparent": TRACEPARENT}
+
+
+def test_the_custom_attributes_of_the_how_to_name_a_trace() -> None:
+    """15.7."""
+    (line,) = re.findall(r'^attributes = \{"CustomAttributes": "(.*)"\}$', HOW_TO.read_text(), re.MULTILINE)
+    headers = EnvironHeaders({"HTTP_X_AMZN_SAGEMAKER_CUSTOM_ATTRIBUTES": line})
     assert tracing.trace_context(headers) == {"traceparent": TRACEPARENT}
 
 
