@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from sagemaker_byoc import processes
 from sagemaker_byoc.errors import EXIT_BUG, ByocError, Stopped, UserCodeError
+from sagemaker_byoc.memory import describe_out_of_memory, read_memory
 from sagemaker_byoc.paths import MLPaths
 from sagemaker_byoc.settings import TrainSettings, read_paths
 from sagemaker_byoc.training.distribution import Distribution, choose_distribution
@@ -15,7 +16,6 @@ from sagemaker_byoc.training.entry_point import code_folders, find_entry_point, 
 from sagemaker_byoc.training.environment import collisions, derive_environment, split_too_long, user_arguments
 from sagemaker_byoc.training.job import TrainingJob
 from sagemaker_byoc.training.launch import LaunchPlan, execute, heed_stop
-from sagemaker_byoc.training.memory import describe_out_of_memory, read_memory
 from sagemaker_byoc.training.report import failure_reason, write_failure
 from sagemaker_byoc.training.secrets import mask, secret_values
 from sagemaker_byoc.training.source import stage_source

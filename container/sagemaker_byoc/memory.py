@@ -1,4 +1,5 @@
-"""What the kernel's control group says about memory: the limit, the peak, and how many processes were killed for it.
+"""What the kernel says about memory: the control group's limit and peak, how many processes were killed for it, what is
+still unused, and what this process holds.
 
 Source: Linux kernel documentation, "Memory Resource Controller" (version 1) and "Control Group v2".
 """
@@ -43,6 +44,23 @@ def read_memory(cgroup: Path = CGROUP) -> MemoryReading:
     )
 
 
+def unused_memory(cgroup: Path = CGROUP, machine: Path = Path("/proc/meminfo")) -> int | None:
+    """Bytes that may still be taken: what the control group's limit leaves, or what the machine has where that is less.
+
+    Pages that the kernel keeps only as a copy of a file count as unused. None where the kernel says neither.
+    """
+    found = [left for left in (_left_below_limit(cgroup), _field(machine, "MemAvailable:", 1024)) if left is not None]
+    return min(found, default=None)
+
+
+def held_memory(status: Path = Path("/proc/self/status")) -> int:
+    """Bytes that this process holds and that the kernel cannot take back: all but the pages that files back.
+
+    0 where the kernel does not say.
+    """
+    return sum(_field(status, name, 1024) or 0 for name in ("RssAnon:", "RssShmem:"))
+
+
 def describe_out_of_memory(before: MemoryReading, after: MemoryReading) -> str | None:
     """A sentence with the figures if the kernel killed for want of memory between the two readings, else None."""
     if before.oom_kills is None or after.oom_kills is None or after.oom_kills <= before.oom_kills:
@@ -52,6 +70,18 @@ def describe_out_of_memory(before: MemoryReading, after: MemoryReading) -> str |
         f"out of memory: the kernel killed {killed} process{'es' if killed > 1 else ''} {_where(after)}; "
         "use an instance with more memory, or smaller batches"
     )
+
+
+def _left_below_limit(cgroup: Path) -> int | None:
+    limit = read_memory(cgroup).limit
+    if (cgroup / "memory.events").exists():
+        used, stat, prefix = _number(cgroup / "memory.current"), cgroup / "memory.stat", ""
+    else:
+        used, stat, prefix = _number(cgroup / "memory/memory.usage_in_bytes"), cgroup / "memory/memory.stat", "total_"
+    if limit is None or used is None:
+        return None
+    cached = sum(_field(stat, f"{prefix}{name}") or 0 for name in ("inactive_file", "active_file"))
+    return limit - used + cached
 
 
 def _where(reading: MemoryReading) -> str:
@@ -76,9 +106,13 @@ def _number(path: Path) -> int | None:
 
 
 def _kills(path: Path) -> int | None:
-    """The value of the line `oom_kill N`."""
+    return _field(path, "oom_kill")
+
+
+def _field(path: Path, name: str, unit: int = 1) -> int | None:
+    """The value of the line `NAME N`; None where there is no such line or file."""
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
-        return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), None)
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return next((int(line.split()[1]) * unit for line in lines if line.startswith((f"{name} ", f"{name}\t"))), None)
     except (OSError, ValueError, IndexError):
         return None

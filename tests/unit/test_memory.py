@@ -3,7 +3,13 @@
 from pathlib import Path
 
 import pytest
-from sagemaker_byoc.training.memory import MemoryReading, describe_out_of_memory, read_memory
+from sagemaker_byoc.memory import (
+    MemoryReading,
+    describe_out_of_memory,
+    held_memory,
+    read_memory,
+    unused_memory,
+)
 
 MIB = 1024**2
 GIB = 1024**3
@@ -89,3 +95,41 @@ def test_kill_for_want_of_the_machines_memory_does_not_blame_the_limit(limit: in
     assert "because the machine's memory ran out" in text
     assert "peak 3.0 GiB" in text
     assert "at the container's limit" not in text
+
+
+def machine(folder: Path, kilobytes: int) -> Path:
+    path = folder / "meminfo"
+    path.write_text(f"MemTotal:  99999999 kB\nMemAvailable:   {kilobytes} kB\n")
+    return path
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_the_page_cache_holds_counts_as_unused(tmp_path: Path, version: int) -> None:
+    """15.24: a model whose file has been read is not refused for the copy that the kernel keeps of it."""
+    if version == 1:
+        folder = version_1(tmp_path, f"{GIB}", "0", "oom_kill 0\n") / "memory"
+        (folder / "memory.usage_in_bytes").write_text(f"{900 * MIB}\n")
+        stat = f"inactive_file 1\ntotal_inactive_file {300 * MIB}\ntotal_active_file {100 * MIB}\n"
+    else:
+        folder = version_2(tmp_path, f"{GIB}\n", None, "oom_kill 0\n")
+        (folder / "memory.current").write_text(f"{900 * MIB}\n")
+        stat = f"anon {500 * MIB}\ninactive_file {300 * MIB}\nactive_file {100 * MIB}\n"
+    (folder / "memory.stat").write_text(stat)
+    assert unused_memory(tmp_path, machine(tmp_path, 8 * 1024**2)) == GIB - 500 * MIB
+    assert unused_memory(tmp_path, machine(tmp_path, 1024)) == MIB, "the machine has less than the limit leaves"
+
+
+def test_without_a_limit_the_machine_decides(tmp_path: Path) -> None:
+    """15.24."""
+    version_2(tmp_path, "max\n", None, "oom_kill 0\n")
+    assert unused_memory(tmp_path, machine(tmp_path, 2048)) == 2 * MIB
+    assert unused_memory(tmp_path, tmp_path / "absent") is None
+
+
+def test_memory_that_is_taken_and_given_back_is_seen() -> None:
+    """15.24, 15.26: measured, not guessed."""
+    before = held_memory()
+    block = bytearray(b"x" * (64 * MIB))
+    assert held_memory() - before > 60 * MIB
+    del block
+    assert held_memory() - before < 8 * MIB
