@@ -9,7 +9,7 @@ from werkzeug.exceptions import HTTPException
 from sagemaker_byoc.serving.answers import error_answer, refusal
 from sagemaker_byoc.serving.exchange import Answer
 from sagemaker_byoc.serving.service import Service
-from sagemaker_byoc.serving.shortcut import header_list, read_request
+from sagemaker_byoc.serving.shortcut import body_size, header_list, read_request
 
 
 def create_app(service: Service) -> Flask:
@@ -22,11 +22,15 @@ def create_app(service: Service) -> Flask:
 
     @app.route("/invocations", methods=["POST"])
     def invocations() -> Response:
-        return _respond(service.invoke(partial(read_request, request.environ)))
+        return _respond(service.invoke(partial(read_request, request.environ), body_size(request.environ)))
 
     @app.route("/execution-parameters", methods=["GET"])
     def execution_parameters() -> Response:
         return _respond(service.execution_parameters())
+
+    @app.route("/metrics", methods=["GET"])
+    def metrics() -> Response:
+        return _respond(service.scrape(request.headers.get("Accept", "")))
 
     app.register_error_handler(HTTPException, _answer_http_error)
     app.register_error_handler(Exception, _answer_bug(app))

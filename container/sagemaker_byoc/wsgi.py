@@ -3,16 +3,22 @@
 import logging
 import os
 import threading
+import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from wsgiref.types import WSGIApplication
 
+from sagemaker_byoc.serving.access_lines import LoggedApplication
 from sagemaker_byoc.serving.application import LoadingApplication, import_application
-from sagemaker_byoc.serving.model import Gate, LoadingModel, Model, code_folders
+from sagemaker_byoc.serving.devices import assign, find_devices
+from sagemaker_byoc.serving.gate import Gate
+from sagemaker_byoc.serving.metrics import DIRECTORY, Metrics
+from sagemaker_byoc.serving.model import LoadingModel, Model, code_folders
+from sagemaker_byoc.serving.preload import modules_to_preload, preload
 from sagemaker_byoc.serving.readiness import Readiness
 from sagemaker_byoc.serving.service import Service
 from sagemaker_byoc.serving.settings import ServeSettings
@@ -29,28 +35,38 @@ class WorkerPlan:
     """What each worker does with its slot."""
 
     settings: ServeSettings
-    run: Path
     readiness: Readiness
     behind_nginx: bool
 
+    def preload(self) -> None:
+        """In the master, before the first fork: what all workers would import."""
+        if self.settings.preload == "on":
+            folders = [folder for folder in code_folders(self.settings) if (folder / self.settings.program).is_file()]
+            preload(("numpy", *modules_to_preload(folder / self.settings.program for folder in folders[:1])))
+
     def prepare(self, seat: "Seat") -> None:
-        """In the worker, before anything of the user's is imported."""
+        """In the worker, before anything of the user's is imported: the accelerator of its slot."""
+        os.environ.update(assign(seat.slot.number, find_devices(os.environ)))
 
-    def forget(self, slot: int, pid: int) -> None:
-        """In the master, after a worker's end."""
-
-    def load(self, seat: "Seat", worker: Any) -> WSGIApplication:
+    def load(self, seat: "Seat") -> WSGIApplication:
         """The worker's application; its model loads in a thread while /ping answers 503."""
         if self.settings.serving_module:
             return self._users_application(self.settings.serving_module, seat)
         model = LoadingModel()
-        settings = self.settings
-        gate = None if self.behind_nginx else Gate(settings.threads, settings.queue)
-        service = Service(model, self.readiness, settings, gate)
-        what = f"model {settings.paths.model}"
-        self._start_loading(lambda: model.finish(Model.load(settings)), model.fail, seat, what)
+        settings = replace(self.settings, device=self.settings.device or find_devices(os.environ).name)
+        metrics = Metrics(Path(os.environ[DIRECTORY]), seat.slot.number)
+        service = Service(model, self.readiness, settings, metrics, Gate(settings.threads, settings.queue))
+
+        def load() -> None:
+            started = time.monotonic()
+            model.finish(Model.load(settings, metrics))
+            metrics.model_loaded(time.monotonic() - started)
+
+        self._start_loading(load, model.fail, seat, f"model {settings.paths.model}")
+        service.watch.start()
         routes = _Routes(service)
-        return Shortcut(service, lambda: routes.app) if settings.shortcut else routes.app
+        application = Shortcut(service, lambda: routes.app) if settings.shortcut else routes.app
+        return application if self.behind_nginx else LoggedApplication(application)
 
     def _users_application(self, spec: str, seat: "Seat") -> WSGIApplication:
         application = LoadingApplication()

@@ -1,7 +1,7 @@
-"""The way of nginx's access lines to this container's standard output.
+"""One line of JSON a request, on this container's standard output.
 
-nginx can write them to a path only, and /dev/stdout cannot be opened where it is a socket, nor shared where it is a
-file. So it writes into a pipe with a name, in blocks, and this thread passes the blocks on.
+nginx writes them. It can write them to a path only, and /dev/stdout cannot be opened where it is a socket, nor shared
+where it is a file. So it writes into a pipe with a name, in blocks, and this thread passes the blocks on.
 """
 
 import os

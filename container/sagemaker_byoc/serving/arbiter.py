@@ -56,16 +56,14 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         slots: list[Slot],
         readiness: Readiness,
         limits: Limits,
-        load: Callable[["Seat", Any], Any],
+        load: Callable[["Seat"], Any],
         prepare: Callable[["Seat"], None],
-        forget: Callable[[int, int], None],
     ) -> None:
         self.options = options
         self.slots = slots
         self.readiness = readiness
         self.limits = limits
         self.prepare = prepare
-        self.forget = forget
         self._load = load
         super().__init__()
 
@@ -73,12 +71,13 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         for name, value in self.options.items():
             self.cfg.set(name, value)
 
-    def seat(self, seat: Seat, worker: Any) -> None:
+    def sit(self, seat: Seat) -> None:
         """In the worker, right after the fork."""
-        self._seated = (seat, worker)
+        self.prepare(seat)
+        self._seat = seat
 
     def load(self) -> Any:
-        return self._load(*self._seated)
+        return self._load(self._seat)
 
     def run(self) -> None:
         SlotArbiter(self).run()
@@ -169,14 +168,12 @@ class SlotArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         own = UnixSocket(str(seat.slot.path), self.cfg, self.log, fd=os.dup(seat.socket.socket.fileno()))
         worker.sockets = [*self.LISTENERS, own]
         faulthandler.enable()
-        self._server.prepare(seat)
-        self._server.seat(seat, worker)
+        self._server.sit(seat)
 
     def _stand_up(self, _arbiter: Any, worker: Any) -> None:
         """In the master, after a worker's end."""
         seat = worker.seat
         number = seat.slot.number
-        self._server.forget(number, worker.pid)
         if self._replacement is not None and worker in self._replacement:
             self._end_replacement(worker, *self._replacement)
             return

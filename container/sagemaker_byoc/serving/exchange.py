@@ -1,7 +1,7 @@
 """What goes in and out, whatever server carries it: a request, its headers, and the answer to it."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -30,6 +30,16 @@ class Answer:
     """What is sent back. A body that is not bytes is a stream: each chunk leaves as soon as it is made."""
 
     body: bytes | Iterable[bytes]
+    content_type: str
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncAnswer:
+    """A stream whose pieces are awaited on an event loop."""
+
+    body: AsyncIterator[bytes]
     content_type: str
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sagemaker_byoc.serving.deadlines import DRAIN_SECONDS, SILENT_SECONDS, Limits
+from sagemaker_byoc.serving.metrics import DIRECTORY
 from sagemaker_byoc.serving.readiness import RUN_DIRECTORY, Readiness
 from sagemaker_byoc.serving.settings import ServeSettings
 from sagemaker_byoc.settings import available_cpus
@@ -15,6 +16,7 @@ BEHIND_NGINX = "BYOC_BEHIND_NGINX"  # set by the supervisor for gunicorn, not by
 # Math libraries read these when they are imported, and take every core of the host when they are absent.
 MATH_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 SPARE_THREADS = 4  # without nginx these answer /ping while every other thread is busy
+
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 CREDENTIAL_SOURCES = (
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
@@ -37,10 +39,10 @@ def command() -> list[str]:
 def options(settings: ServeSettings, run: Path, behind_nginx: bool) -> dict[str, Any]:
     """Gunicorn's settings. Behind nginx it has the slots' sockets only, else the port too, with threads to spare."""
     asgi = settings.lane == "asgi"
-    threads = settings.threads if behind_nginx else settings.threads + settings.queue + SPARE_THREADS
+    threads = places(settings) if behind_nginx else places(settings) + SPARE_THREADS
     return {
         "bind": [] if behind_nginx else [f"{settings.bind_host}:{settings.port}"],
-        "worker_class": "asgi" if asgi else "gthread",
+        "worker_class": "asgi" if asgi else "sagemaker_byoc.serving.thread_worker.StayingThreadWorker",
         "workers": settings.workers,
         "threads": 1 if asgi else threads,
         "timeout": round(limits(settings).loading),
@@ -50,6 +52,11 @@ def options(settings: ServeSettings, run: Path, behind_nginx: bool) -> dict[str,
         "loglevel": "warning",
         "control_socket_disable": True,
     }
+
+
+def places(settings: ServeSettings) -> int:
+    """Requests that one worker holds at once: those in the model and those that wait."""
+    return settings.threads + settings.queue
 
 
 def limits(settings: ServeSettings) -> Limits:
@@ -65,6 +72,7 @@ def environment(settings: ServeSettings, environ: Mapping[str, str], run: Path, 
         **dict.fromkeys(MATH_THREADS, threads),
         **{name: value for name, value in environ.items() if name not in hidden},
         RUN_DIRECTORY: str(run),
+        DIRECTORY: str(run / "metrics"),
         BEHIND_NGINX: "1" if behind_nginx else "",
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",  # the model's folder, with code in it, is read-only
@@ -89,7 +97,8 @@ def main() -> None:
     run = Path(os.environ[RUN_DIRECTORY])
     behind_nginx = bool(os.environ[BEHIND_NGINX])
     readiness = Readiness(run)
-    worker = wsgi.WorkerPlan(settings, run, readiness, behind_nginx)
+    worker = wsgi.WorkerPlan(settings, readiness, behind_nginx)
+    worker.preload()
     Server(
         options(settings, run, behind_nginx),
         slots(run, settings.workers),
@@ -97,7 +106,6 @@ def main() -> None:
         limits(settings),
         load=worker.load,
         prepare=worker.prepare,
-        forget=worker.forget,
     ).run()
 
 

@@ -5,9 +5,9 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
-from sagemaker_byoc.errors import HandlerError, MalformedBody, ModelNotReady, NotAcceptable, Overloaded
+from sagemaker_byoc.errors import HandlerError, MalformedBody, ModelNotReady, NotAcceptable
 from sagemaker_byoc.serving import codecs, streams
 from sagemaker_byoc.serving.exchange import CUSTOM_ATTRIBUTES, Answer, Request
 from sagemaker_byoc.serving.handlers import Context, Handler, resolve_handlers
@@ -47,6 +47,11 @@ class Model:
         handlers = resolve_handlers(import_module(path))
         context = Context(model_dir=paths.model, device=settings.device)
         return cls(make_value(handlers, context), handlers, context, settings.default_accept, stages or _Nobody())
+
+    @property
+    def joins_requests(self) -> bool:
+        """Whether requests run together; then they all may come in at once."""
+        return False
 
     def invoke(self, request: Request) -> Answer:
         """One request, one answer. Raises RequestError or HandlerError."""
@@ -174,11 +179,11 @@ class LoadingModel:
 
     def __init__(self) -> None:
         self._done = threading.Event()
-        self._model: Model | None = None
+        self.loaded: Model | None = None
         self._reason = ""
 
     def finish(self, model: Model) -> None:
-        self._model = model
+        self.loaded = model
         self._done.set()
 
     def fail(self, reason: str) -> None:
@@ -188,26 +193,8 @@ class LoadingModel:
     def get(self, seconds: float) -> Model:
         """The model, waiting at most `seconds` for it. Raises ModelNotReady."""
         self._done.wait(seconds)
-        if self._model is not None:
-            return self._model
+        if self.loaded is not None:
+            return self.loaded
         raise ModelNotReady(
             f"the model could not be loaded: {self._reason}" if self._reason else "the model is loading"
         )
-
-
-class Gate:
-    """At most `active` requests in the model at once and `waiting` before it; more are turned away at once."""
-
-    def __init__(self, active: int, waiting: int) -> None:
-        self._active = threading.BoundedSemaphore(active)
-        self._all = threading.BoundedSemaphore(active + waiting)
-
-    def __enter__(self) -> Self:
-        if not self._all.acquire(blocking=False):
-            raise Overloaded("every thread is busy and the queue of waiting requests is full; try again later")
-        self._active.acquire()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._active.release()
-        self._all.release()

@@ -39,6 +39,7 @@ def serve(settings: ServeSettings, environ: Mapping[str, str]) -> int:
     front = nginx.find_nginx(settings)
     run = Path(tempfile.mkdtemp(prefix="sagemaker-byoc-"))
     try:
+        (run / "metrics").mkdir()
         plans = plan_servers(settings, environ, run, front)
         if front:
             (run / "nginx.conf").write_text(nginx.render(settings, run), encoding="utf-8")

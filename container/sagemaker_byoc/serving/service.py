@@ -7,23 +7,34 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
-from sagemaker_byoc.errors import ByocError
+from sagemaker_byoc.errors import ByocError, ModelNotReady, Overloaded, RequestError
 from sagemaker_byoc.serving.answers import JSON, error_answer
 from sagemaker_byoc.serving.exchange import Answer, Request
-from sagemaker_byoc.serving.model import Gate, LoadingModel
+from sagemaker_byoc.serving.gate import Gate, check_wanted
+from sagemaker_byoc.serving.metrics import Metrics
+from sagemaker_byoc.serving.model import LoadingModel
 from sagemaker_byoc.serving.readiness import Readiness
 from sagemaker_byoc.serving.settings import ServeSettings
+from sagemaker_byoc.serving.streams import Watched
+from sagemaker_byoc.serving.watch import Watch
 
+SMALL = 1 << 20  # bytes: larger bodies are read when their turn has come, so that waiting requests need no memory
+INVOCATIONS = "/invocations"
 log = logging.getLogger(__name__)
 
 
 class Service:
     """The routes of one worker over a model that may still be loading."""
 
-    def __init__(self, model: LoadingModel, readiness: Readiness, settings: ServeSettings, gate: Gate | None) -> None:
+    def __init__(
+        self, model: LoadingModel, readiness: Readiness, settings: ServeSettings, metrics: Metrics, gate: Gate
+    ) -> None:
         self.settings = settings
         self.model = model
+        self.metrics = metrics
+        self.watch = Watch(settings.threads)
         self._readiness = readiness
         self._gate = gate
 
@@ -41,19 +52,64 @@ class Service:
         }
         return Answer(json.dumps(parameters).encode() + b"\n", JSON)
 
-    def invoke(self, read: Callable[[float], Request]) -> Answer:
-        """One invocation: `read` gets the deadline and returns the request with its body. Never raises."""
-        deadline = time.monotonic() + self.settings.timeout
+    def scrape(self, accept: str) -> Answer:
+        """The metrics of all workers, as Prometheus reads them."""
+        return Answer(*self.metrics.render(accept))
+
+    def invoke(self, read: Callable[[float], Request], size: int | None) -> Answer:
+        """One invocation: `read` gets the deadline and returns the request with its body; `size` is the body's length
+        in bytes where it is known. Never raises.
+        """
+        started = time.perf_counter()
+        self.metrics.begin()
         try:
-            # While other workers answer, a new one's callers wait for its model; before that, they are told at once.
-            loaded = self.model.get(self.settings.timeout if self._readiness.is_ready() else 0)
-            request = read(deadline)
-            if self._gate is None:
-                return loaded.invoke(request)
-            with self._gate:
-                return loaded.invoke(request)
+            answer = self._invoke(read, size)
         except ByocError as error:
-            return error_answer(error)
+            answer = self._refuse(error)
         except Exception as error:
             log.exception("the runtime failed")
-            return error_answer(error)
+            answer = error_answer(error)
+        if isinstance(answer.body, bytes):
+            self._count(answer.status, started, size or 0, len(answer.body))
+            return answer
+        return replace(
+            answer, body=Watched(answer.body, lambda sent: self._count(answer.status, started, size or 0, sent))
+        )
+
+    def _invoke(self, read: Callable[[float], Request], size: int | None) -> Answer:
+        deadline = time.monotonic() + self.settings.timeout
+        # While other workers answer, a new one's callers wait for its model; before that, they are told at once.
+        model = self.model.loaded or self.model.get(self.settings.timeout if self._readiness.is_ready() else 0)
+        if model.joins_requests:
+            return model.invoke(read(deadline))
+        request = read(deadline) if size is not None and size <= SMALL else None
+        waited = self._gate.enter(deadline)
+        token = self.watch.begin(deadline)
+        streams = False
+        try:
+            request = request or read(deadline)
+            if waited:
+                check_wanted(request)
+            answer = model.invoke(request)
+            if not isinstance(answer.body, bytes):
+                streams = True  # and keeps its place until it is over
+                answer = replace(answer, body=Watched(answer.body, lambda _: self._gate.leave()))
+            return answer
+        finally:
+            self.watch.end(token)
+            if not streams:
+                self._gate.leave()
+
+    def _refuse(self, error: ByocError) -> Answer:
+        if isinstance(error, RequestError):
+            self.metrics.rejected(type(error).__name__)
+        answer = error_answer(error)
+        if isinstance(error, Overloaded):
+            return replace(answer, status=self.settings.overload_status)
+        if isinstance(error, ModelNotReady):
+            return replace(answer, headers=(("Retry-After", "1"),))
+        return answer
+
+    def _count(self, status: int, started: float, received: int, sent: int) -> None:
+        self.metrics.request(INVOCATIONS, status, time.perf_counter() - started, received, sent)
+        self.metrics.end()

@@ -21,6 +21,7 @@ from sagemaker_byoc.environment import (
     read_text,
 )
 from sagemaker_byoc.paths import MLPaths
+from sagemaker_byoc.serving.devices import find_devices
 from sagemaker_byoc.settings import available_cpus, read_paths
 
 BATCH_TRANSFORM_SECONDS = 3600.0  # what a transform job may wait for one answer
@@ -46,7 +47,8 @@ def _whole(default: int, minimum: int, maximum: int | None = None) -> Reader:
 
 
 def _workers(environ: Mapping[str, str], name: str) -> int:
-    return read_integer(environ, name, available_cpus(), minimum=1)
+    devices = find_devices(environ).names
+    return read_integer(environ, name, len(devices) or available_cpus(), minimum=1)
 
 
 def _timeout(environ: Mapping[str, str], name: str) -> float:
@@ -269,7 +271,7 @@ class ServeSettings:
     )
     device: str = _variable(
         "BYOC_DEVICE",
-        read=lambda environ, name: read_text(environ, name, "cpu"),
+        read=lambda environ, name: read_text(environ, name, ""),
         default="`cuda:0` where the worker has a GPU, else `cpu`",
         meaning="the device that functions find in their context",
     )

@@ -1,5 +1,6 @@
 """WSGI without a framework: the way of /invocations past Flask, and what both ways share to read and to answer."""
 
+import socket
 from collections.abc import Callable, Iterable
 from functools import partial
 from http import HTTPStatus
@@ -21,7 +22,7 @@ class Shortcut:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/invocations" and environ["REQUEST_METHOD"] == "POST":
-            return send(self._service.invoke(partial(read_request, environ)), start_response)
+            return send(self._service.invoke(partial(read_request, environ), body_size(environ)), start_response)
         return self._routes()(environ, start_response)
 
 
@@ -33,7 +34,16 @@ def read_request(environ: WSGIEnvironment, deadline: float) -> Request:
         environ.get("HTTP_ACCEPT") or "",
         EnvironHeaders(environ),
         deadline,
+        partial(_is_connected, environ.get("gunicorn.socket")),
     )
+
+
+def body_size(environ: WSGIEnvironment) -> int | None:
+    """The length of the request's body in bytes, or None where it is sent in chunks."""
+    text = environ.get("CONTENT_LENGTH")
+    if text:
+        return int(text)
+    return None if environ.get("HTTP_TRANSFER_ENCODING") else 0
 
 
 def send(answer: Answer, start_response: StartResponse) -> Iterable[bytes]:
@@ -57,13 +67,25 @@ def header_list(answer: Answer) -> list[tuple[str, str]]:
 
 
 def _read_body(environ: WSGIEnvironment) -> bytes:
-    text = environ.get("CONTENT_LENGTH")
-    if not text and not environ.get("HTTP_TRANSFER_ENCODING"):
+    size = body_size(environ)
+    if size == 0:
         return b""
     try:
-        body: bytes = environ["wsgi.input"].read(int(text)) if text else environ["wsgi.input"].read()
+        body: bytes = environ["wsgi.input"].read() if size is None else environ["wsgi.input"].read(size)
     except Exception as error:
         raise MalformedBody(f"the request body could not be read: {error}") from error
-    if text and len(body) < int(text):
-        raise MalformedBody(f"the request body ended after {len(body)} of {text} bytes.")
+    if size is not None and len(body) < size:
+        raise MalformedBody(f"the request body ended after {len(body)} of {size} bytes.")
     return body
+
+
+def _is_connected(connection: socket.socket | None) -> bool:
+    """Whether the caller, or nginx for it, still holds the connection; what it has sent since does not matter."""
+    if connection is None:
+        return True
+    try:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
