@@ -9,6 +9,14 @@ import pytest
 from tests.support.places import HARNESS, RUNTIME
 
 LEAVES = {"sagemaker_byoc.errors", "sagemaker_byoc.paths", "sagemaker_byoc.logs"}
+MODEL_ROOMS = {
+    "sagemaker_byoc.weights",
+    "sagemaker_byoc.onnx_export",
+    "sagemaker_byoc.serving.onnx_runtime",
+    "sagemaker_byoc.serving.runtimes",
+    "sagemaker_byoc.serving.preload",
+    "sagemaker_byoc.serving.torch_runtime",
+}
 OWN_PROCESSES = {"sagemaker_byoc.training.horovod_rendezvous", "sagemaker_byoc.training.parameter_server_process"}
 EXECUTABLES = {"train": "sagemaker_byoc.train!", "serve": "sagemaker_byoc.serve!"}
 
@@ -96,7 +104,18 @@ def test_flask_is_known_to_predictor_only(runtime: list[Import]) -> None:
 @pytest.mark.parametrize("package", ["torch", "horovod", "tensorflow", "sklearn", "boto3", "local_sagemaker"])
 def test_runtime_imports_no_framework_and_nothing_of_the_host(runtime: list[Import], package: str) -> None:
     """Only templates and users' programs know a framework; a framework's own servers are processes of their own."""
-    assert not [one for one in _of(runtime, package) if one.importer not in OWN_PROCESSES]
+    strangers = [one for one in _of(runtime, package) if one.importer not in OWN_PROCESSES]
+    assert not [one for one in strangers if one.importer not in MODEL_ROOMS or not one.deferred]
+
+
+@pytest.mark.parametrize("package", ["onnxruntime", "onnx", "onnxscript", "safetensors", "joblib"])
+def test_models_are_loaded_in_their_rooms_and_libraries_only_when_the_case_arises(
+    runtime: list[Import], package: str
+) -> None:
+    """A model that needs none of them pays for none of them."""
+    for one in _of(runtime, package):
+        assert one.importer in MODEL_ROOMS, one
+        assert one.deferred, one
 
 
 def test_sagemaker_training_is_imported_only_when_it_is_needed(runtime: list[Import]) -> None:
