@@ -52,9 +52,7 @@ class AllWorkers(Collector):
         workers = seats.living(self._folder)
         with _locked(self._folder):
             add_up_the_dead(self._folder)
-            # A file of the library's has no first page for a moment.
-            files = [str(path) for path in self._folder.glob("*.db") if path.stat().st_size]
-            yield from _added_up(files)
+            yield from _added_up([str(path) for path in self._folder.glob("*.db") if _is_begun(path)])
         yield from _seen_from_outside(workers)
 
 
@@ -69,7 +67,15 @@ def add_up_the_dead(folder: Path) -> None:
         if not kind.startswith("gauge"):
             _merge(folder / f"{kind}_past.db", files)
         for path in files:
-            path.unlink()
+            path.unlink(missing_ok=True)
+
+
+def _is_begun(path: Path) -> bool:
+    """A file of the library's is empty for a moment; one with gauges may be gone since the folder was read."""
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _merge(past: Path, files: list[Path]) -> None:

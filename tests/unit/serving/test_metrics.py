@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -465,6 +466,46 @@ def test_metrics_that_users_define_are_in_the_text_and_outlive_their_workers(
     start(0).do(USERS)
     assert number(tmp_path, "words_total", kind="noun") == 8
     assert number(tmp_path, "lengths_bucket", le="5.0") == 4
+
+
+PRELOADED = """
+import os, sys
+import prometheus_client
+for child in range(2):
+    if os.fork() == 0:
+        prometheus_client.Counter("words", "Words.").inc()
+        os._exit(0)
+for child in range(2):
+    assert os.wait()[1] == 0
+"""
+
+
+def test_the_library_may_have_been_imported_before_the_fork(tmp_path: Path) -> None:
+    """15.14: the master imports what all workers would."""
+    environ = clean_environment({names.DIRECTORY: str(tmp_path)})
+    subprocess.run([sys.executable, "-c", PRELOADED], env=environ, check=True)
+    assert number(tmp_path, "words_total") == 2
+
+
+def test_a_process_that_a_dead_worker_left_behind_is_not_taken_for_it(
+    start: Callable[[int], Worker], tmp_path: Path
+) -> None:
+    """15.14: users' code forks, and what it forked may live on with the worker's lock."""
+    worker = start(0)
+    worker.do("metrics.rejected('Overloaded'); metrics.model_loaded(1.0)")
+    worker.do("import os; child = os.fork() or sys.stdin.close() or os.close(1) or __import__('signal').pause()")
+    worker.do("Path(sys.argv[1], 'child').write_text(str(child))")
+    child = int((tmp_path / "child").read_text())
+    try:
+        worker.kill()
+        assert number(tmp_path, "byoc_workers") == 0
+        assert number(tmp_path, "byoc_workers_ready") is None
+        start(0).do("metrics.rejected('Overloaded'); metrics.model_loaded(1.0)")
+        assert number(tmp_path, "byoc_workers") == 1
+        assert number(tmp_path, "byoc_rejected_total", reason="Overloaded") == 2
+        assert number(tmp_path, "byoc_worker_starts_total", slot="0") == 2
+    finally:
+        os.kill(child, signal.SIGKILL)
 
 
 SHORT_LIFE = """
