@@ -23,12 +23,27 @@ VALUES = st.recursive(
 )
 
 
+TABULAR = [
+    "application/json",
+    "application/jsonlines",
+    "text/csv",
+    "application/x-npy",
+    "application/x-npz",
+    "application/x-recordio-protobuf",
+    "application/vnd.apache.arrow.stream",
+    "application/vnd.apache.arrow.file",
+    "application/vnd.apache.parquet",
+]
+
+
 def plain(value: object) -> object:
-    """Arrays as lists."""
-    return value.tolist() if isinstance(value, np.ndarray) else value
+    """Arrays and tables as lists."""
+    if isinstance(value, dict) and list(value) == ["arr_0"]:
+        value = value["arr_0"]
+    return np.asarray(value).tolist() if hasattr(value, "__array__") else value
 
 
-@given(TABLES, st.sampled_from([codec.content_type for codec in CODECS]))
+@given(TABLES, st.sampled_from([name for name in TABULAR if "recordio" not in name]))
 def test_table_survives_every_format(table: list[list[float]], content_type: str) -> None:
     """Out and in again, to the last bit."""
     body, written = encode(np.array(table), content_type)
@@ -116,8 +131,13 @@ def test_ragged_csv_names_the_row() -> None:
 
 def test_unknown_type_names_itself_and_the_known_ones() -> None:
     """415 in the making."""
-    with pytest.raises(UnsupportedContentType, match=r"image/png.*application/json.*text/csv"):
-        decode(b"x", "image/png")
+    with pytest.raises(UnsupportedContentType, match=r"image/tiff.*application/json.*text/csv"):
+        decode(b"x", "image/tiff")
+
+
+def test_absent_type_is_said_to_be_absent() -> None:
+    with pytest.raises(UnsupportedContentType, match=r"no Content-Type.*application/json"):
+        decode(b"x", "")
 
 
 def test_refused_type_is_never_chosen() -> None:
