@@ -18,6 +18,7 @@ from sagemaker_byoc.serving.exchange import CUSTOM_ATTRIBUTES, INFERENCE_ID
 
 _OWN_HEADERS = ("content-type", "content-length", "transfer-encoding", "connection", "date", "server")
 
+STREAM = "bidirectional_stream_fn"
 ARGUMENTS = {
     "pre_model_fn": 1,
     "model_fn": 1,
@@ -26,7 +27,7 @@ ARGUMENTS = {
     "predict_fn": 2,
     "output_fn": 2,
     "transform_fn": 4,
-    "bidirectional_stream_fn": 2,
+    STREAM: 2,
 }
 log = logging.getLogger(__name__)
 
@@ -78,11 +79,12 @@ class Context:
 
 @dataclass(frozen=True)
 class Handler:
-    """One of the user's functions and whether it takes the context."""
+    """One of the user's functions, whether it takes the context, and whether it is `async`."""
 
     name: str
     function: Callable[..., Any]
     takes_context: str
+    is_async: bool = False
 
     def __call__(self, context: Context, *arguments: Any) -> Any:
         """Call it. What it raises becomes a HandlerError for the caller, and a trace of the user's frames in the log;
@@ -95,6 +97,19 @@ class Handler:
             if self.takes_context == "keyword":
                 return self.function(*arguments, context=context)
             return self.function(*arguments, context)
+        except RequestError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise self.explain(error) from error
+
+    async def wait(self, context: Context, *arguments: Any) -> Any:
+        """Call it, and await what it returns where it is `async`; errors are told as above."""
+        keywords = {"context": context} if self.takes_context == "keyword" else {}
+        if self.takes_context == "positional":
+            arguments = (*arguments, context)
+        try:
+            made = self.function(*arguments, **keywords)
+            return await made if inspect.isawaitable(made) else made
         except RequestError:
             raise
         except (Exception, SystemExit) as error:
@@ -114,9 +129,10 @@ class Handler:
 def resolve_handlers(module: ModuleType) -> dict[str, Handler]:
     """The functions that the module defines. Raises UserCodeError for a set that cannot predict."""
     handlers = {name: _resolve(name, getattr(module, name)) for name in ARGUMENTS if hasattr(module, name)}
-    if not {"model_fn", "predict_fn", "transform_fn"} & set(handlers):
+    if not {"model_fn", "predict_fn", "transform_fn", STREAM} & set(handlers):
         raise UserCodeError(
-            f"{module.__file__} defines none of model_fn, predict_fn and transform_fn; expected at least one of them."
+            f"{module.__file__} defines none of model_fn, predict_fn, transform_fn and {STREAM}; "
+            "expected at least one of them."
         )
     if "transform_fn" in handlers and {"input_fn", "predict_fn", "output_fn"} & set(handlers):
         raise UserCodeError(
@@ -126,16 +142,39 @@ def resolve_handlers(module: ModuleType) -> dict[str, Handler]:
     return handlers
 
 
+def check_lane(handlers: Mapping[str, Handler], lane: str) -> None:
+    """Raises UserCodeError for functions that are `async` where nobody awaits them, or are not where that is needed."""
+    for name, handler in handlers.items():
+        if handler.is_async and name in ("pre_model_fn", "model_fn", "model_warmup_fn"):
+            raise UserCodeError(f"{name} in inference.py is async; expected a plain function.")
+        if handler.is_async and lane == "wsgi" and name != STREAM:
+            raise UserCodeError(
+                f"{name} in inference.py is async, which needs an event loop: set BYOC_LANE=asgi, or make it a plain "
+                "function."
+            )
+    stream = handlers.get(STREAM)
+    if stream and not stream.is_async:
+        raise UserCodeError(f"{STREAM} in inference.py is not async; expected `async def {STREAM}(stream, model)`.")
+    if stream and lane == "wsgi":
+        log.warning("%s in inference.py is not served: streams in both directions need BYOC_LANE=asgi", STREAM)
+
+
+def _is_async(function: Any) -> bool:
+    called = (function, getattr(function, "__call__", None))  # noqa: B004 - an object may have an async __call__
+    return any(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in called)
+
+
 def _resolve(name: str, function: Any) -> Handler:
     if not callable(function):
         raise UserCodeError(f"{name} in inference.py is a {type(function).__name__}; expected a function.")
     expected = ARGUMENTS[name]
+    is_async = _is_async(function)
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):
-        return Handler(name, function, "")
+        return Handler(name, function, "", is_async)
     if "context" in parameters:
-        return Handler(name, function, "keyword")
+        return Handler(name, function, "keyword", is_async)
     positional = [p for p in parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     required = [p for p in positional if p.default is p.empty]
     variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters.values())
@@ -144,7 +183,7 @@ def _resolve(name: str, function: Any) -> Handler:
             f"{name} in inference.py takes {len(positional)} arguments; expected {expected}, or {expected + 1} with a "
             f"context: {name}{inspect.signature(function)}."
         )
-    return Handler(name, function, "positional" if len(required) == expected + 1 else "")
+    return Handler(name, function, "positional" if len(required) == expected + 1 else "", is_async)
 
 
 def _status(error: BaseException) -> int | None:

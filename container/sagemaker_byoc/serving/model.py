@@ -2,21 +2,23 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from sagemaker_byoc.errors import HandlerError, MalformedBody, ModelNotReady, NotAcceptable
-from sagemaker_byoc.serving import codecs, streams
-from sagemaker_byoc.serving.exchange import CUSTOM_ATTRIBUTES, Answer, Request
-from sagemaker_byoc.serving.handlers import Context, Handler, resolve_handlers
+from sagemaker_byoc.serving import async_streams, codecs, streams
+from sagemaker_byoc.serving.exchange import CUSTOM_ATTRIBUTES, Answer, AsyncAnswer, Request
+from sagemaker_byoc.serving.handlers import STREAM, Context, Handler, check_lane, resolve_handlers
 from sagemaker_byoc.serving.settings import ServeSettings
 from sagemaker_byoc.user_code import find_module, import_module
 
 OCTET_STREAM = "application/octet-stream"
 # The inference toolkits hand these to input_fn as text, and scripts written for them count on it.
 _AS_TEXT = (codecs.JSON, codecs.CSV)
+Sent = TypeVar("Sent", bound=Answer | AsyncAnswer)
 
 
 class Stages(Protocol):
@@ -45,6 +47,7 @@ class Model:
         paths = settings.paths
         path = find_module(settings.program, code_folders(settings))
         handlers = resolve_handlers(import_module(path))
+        check_lane(handlers, settings.lane)
         context = Context(model_dir=paths.model, device=settings.device)
         return cls(make_value(handlers, context), handlers, context, settings.default_accept, stages or _Nobody())
 
@@ -55,16 +58,9 @@ class Model:
 
     def invoke(self, request: Request) -> Answer:
         """One request, one answer. Raises RequestError or HandlerError."""
-        context = Context(self.context.model_dir, request.headers, self.context.device)
-        media_type = codecs.parse_media_type(request.content_type or OCTET_STREAM)
-        codec = codecs.find_codec(media_type.name)
-        if codec and not request.body.strip():
-            raise MalformedBody(f"the request body is empty; expected {codec.content_type}.")
-        accept = request.accept.strip() or self.default_accept
+        context, media_type, accept = self._begin(request)
         if "transform_fn" in self.handlers:
             return _with_reply(self._transform(context, request, media_type, accept), context)
-        if "output_fn" not in self.handlers:
-            codecs.choose_codec(accept)  # an Accept that cannot be met is told before the model works for nothing
         started = time.perf_counter()
         data = self._read(context, request, media_type)
         decoded = time.perf_counter()
@@ -75,6 +71,42 @@ class Model:
         self.stages.stage("predict", predicted - decoded)
         self.stages.stage("encode", time.perf_counter() - predicted)
         return _with_reply(answer, context)
+
+    @cached_property
+    def is_async(self) -> bool:
+        """Whether any function that a request travels through is to be awaited."""
+        return any(handler.is_async for name, handler in self.handlers.items() if name != STREAM)
+
+    async def invoke_async(self, request: Request) -> Answer | AsyncAnswer:
+        """The same on an event loop, for functions some of which are `async`; the plain ones run on the loop too."""
+        context, media_type, accept = self._begin(request)
+        if "transform_fn" in self.handlers:
+            body, wanted = _body_for_users(request.body, media_type), self._wanted_type(accept)
+            transform = self.handlers["transform_fn"]
+            made = await transform.wait(context, self.value, body, media_type.name, wanted)
+            return _with_reply(await _answer_async(made, wanted, transform), context)
+        started = time.perf_counter()
+        data = await self._read_async(context, request, media_type)
+        decoded = time.perf_counter()
+        prediction = await self._predict_async(context, data)
+        predicted = time.perf_counter()
+        answer = await self._write_async(context, prediction, accept)
+        self.stages.stage("decode", decoded - started)
+        self.stages.stage("predict", predicted - decoded)
+        self.stages.stage("encode", time.perf_counter() - predicted)
+        return _with_reply(answer, context)
+
+    def _begin(self, request: Request) -> tuple[Context, codecs.MediaType, str]:
+        """What is known before the body is decoded; an Accept that cannot be met is told before the model works."""
+        context = Context(self.context.model_dir, request.headers, self.context.device)
+        media_type = codecs.parse_media_type(request.content_type or OCTET_STREAM)
+        codec = codecs.find_codec(media_type.name)
+        if codec and not request.body.strip():
+            raise MalformedBody(f"the request body is empty; expected {codec.content_type}.")
+        accept = request.accept.strip() or self.default_accept
+        if "transform_fn" not in self.handlers and "output_fn" not in self.handlers:
+            codecs.choose_codec(accept)
+        return context, media_type, accept
 
     def _transform(self, context: Context, request: Request, media_type: codecs.MediaType, accept: str) -> Answer:
         body = _body_for_users(request.body, media_type)
@@ -89,6 +121,27 @@ class Model:
         if input_fn:
             return input_fn(context, _body_for_users(request.body, media_type), media_type.name)
         return codecs.decode(request.body, request.content_type or OCTET_STREAM)
+
+    async def _read_async(self, context: Context, request: Request, media_type: codecs.MediaType) -> Any:
+        input_fn = self.handlers.get("input_fn")
+        if input_fn and input_fn.is_async:
+            return await input_fn.wait(context, _body_for_users(request.body, media_type), media_type.name)
+        return self._read(context, request, media_type)
+
+    async def _predict_async(self, context: Context, data: Any) -> Any:
+        predict_fn = self.handlers.get("predict_fn")
+        if predict_fn and predict_fn.is_async:
+            return await predict_fn.wait(context, data, self.value)
+        return self._predict(context, data)
+
+    async def _write_async(self, context: Context, prediction: Any, accept: str) -> Answer | AsyncAnswer:
+        output_fn = self.handlers.get("output_fn")
+        if output_fn:
+            wanted = self._wanted_type(accept)
+            return await _answer_async(await output_fn.wait(context, prediction, wanted), wanted, output_fn)
+        if isinstance(prediction, AsyncIterator):
+            return await async_streams.stream_values(prediction, accept, self.handlers["predict_fn"])
+        return self._write(context, prediction, accept)
 
     def _predict(self, context: Context, data: Any) -> Any:
         predict_fn = self.handlers.get("predict_fn")
@@ -163,7 +216,14 @@ def _answer(made: Any, wanted: str, handler: Handler) -> Answer:
     return Answer(bytes(body), content_type)
 
 
-def _with_reply(answer: Answer, context: Context) -> Answer:
+async def _answer_async(made: Any, wanted: str, handler: Handler) -> Answer | AsyncAnswer:
+    body, content_type = made if isinstance(made, tuple) and len(made) == 2 else (made, wanted)
+    if isinstance(body, AsyncIterator) and isinstance(content_type, str):
+        return await async_streams.stream_pieces(body, content_type, handler)
+    return _answer(made, wanted, handler)
+
+
+def _with_reply(answer: Sent, context: Context) -> Sent:
     """The answer with the headers that the functions asked for."""
     reply = context.reply
     if not reply.custom_attributes and not reply.headers:
@@ -171,7 +231,7 @@ def _with_reply(answer: Answer, context: Context) -> Answer:
     headers = [*answer.headers, *reply.headers.items()]
     if reply.custom_attributes:
         headers.append((CUSTOM_ATTRIBUTES, reply.custom_attributes))
-    return Answer(answer.body, answer.content_type, answer.status, tuple(headers))
+    return replace(answer, headers=tuple(headers))
 
 
 class LoadingModel:
