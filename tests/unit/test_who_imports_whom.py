@@ -12,9 +12,8 @@ LEAVES = {"sagemaker_byoc.errors", "sagemaker_byoc.paths", "sagemaker_byoc.logs"
 MODEL_ROOMS = {
     "sagemaker_byoc.weights",
     "sagemaker_byoc.onnx_export",
-    "sagemaker_byoc.serving.onnx_runtime",
+    "sagemaker_byoc.onnx_import",
     "sagemaker_byoc.serving.runtimes",
-    "sagemaker_byoc.serving.preload",
     "sagemaker_byoc.serving.torch_runtime",
 }
 OWN_PROCESSES = {"sagemaker_byoc.training.horovod_rendezvous", "sagemaker_byoc.training.parameter_server_process"}

@@ -9,7 +9,7 @@ from typing import Any
 from sagemaker_byoc.errors import MalformedBody, UserCodeError
 from sagemaker_byoc.onnx_import import import_onnxruntime
 from sagemaker_byoc.serving.onnx_sharing import shared_copy
-from sagemaker_byoc.serving.tensors import TEXT, TensorInput, read_inputs
+from sagemaker_byoc.serving.tensors import ANY, TEXT, TensorInput, read_inputs
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def _input(declared: Any, path: Path) -> TensorInput:
             "write an inference.py with a model_fn and a predict_fn."
         )
     shape = tuple(
-        length if isinstance(length, int) and length >= 0 else str(length or "any") for length in declared.shape
+        length if isinstance(length, int) and length >= 0 else str(length or ANY) for length in declared.shape
     )
     return TensorInput(declared.name, _DTYPES[kind], shape)
 

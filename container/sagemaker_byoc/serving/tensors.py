@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 TEXT = "text"
+ANY = "any"  # a free length without a name
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ def read_inputs(data: Any, inputs: Sequence[TensorInput]) -> "dict[str, np.ndarr
     if isinstance(data, Mapping):
         if set(data) != set(names):
             raise MalformedBody(f"the model's inputs are {_listed(names)}, but the body has {_listed(data)}.")
-        return {one.name: read_input(data[one.name], one) for one in inputs}
+        arrays = {one.name: read_input(data[one.name], one) for one in inputs}
+        _check_lengths(arrays, inputs)
+        return arrays
     if len(inputs) != 1:
         raise MalformedBody(
             f"the model has {len(inputs)} inputs, but the body names none; expected an object with {_listed(names)}."
@@ -54,6 +57,20 @@ def read_input(data: Any, expected: TensorInput) -> "np.ndarray[Any, Any]":
     if expected.dtype == TEXT:
         return _as_text(array, expected)
     return array if array.dtype == expected.dtype else _cast(array, expected)
+
+
+def _check_lengths(arrays: "Mapping[str, np.ndarray[Any, Any]]", inputs: Sequence[TensorInput]) -> None:
+    """A free length that several inputs call by one name is the same in each."""
+    found: dict[str, tuple[int, str]] = {}
+    for one in inputs:
+        for name, length in zip(one.shape, arrays[one.name].shape, strict=True):
+            if isinstance(name, int) or name == ANY:
+                continue
+            first, other = found.setdefault(name, (length, one.name))
+            if first != length:
+                raise MalformedBody(
+                    f"inputs {other!r} and {one.name!r} share the length {name!r}, but found {first} and {length}."
+                )
 
 
 def _fits(found: tuple[int, ...], expected: tuple[int | str, ...]) -> bool:
