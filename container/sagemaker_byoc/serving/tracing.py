@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Self
 
+from sagemaker_byoc.errors import ByocError, RequestError
 from sagemaker_byoc.logs import NAME
 from sagemaker_byoc.serving.exchange import CUSTOM_ATTRIBUTES, INFERENCE_ID
 
@@ -118,15 +119,34 @@ class RecordingTracer(Tracer):
         if headers.get("Content-Length", "").isdecimal():
             attributes["http.request.body.size"] = int(headers["Content-Length"])
         context = self._extract(trace_context(headers))
-        with self._tracer.start_as_current_span(
-            f"{method} {route}", context=context, kind=self._server, attributes=attributes
-        ) as span:
-            yield RecordedSpan(span, self._error)
+        with self._span(f"{method} {route}", context=context, kind=self._server, attributes=attributes) as span:
+            try:
+                yield span
+            except ByocError as error:
+                span.answered(error.status, 0)
+                raise
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[Span]:
-        with self._tracer.start_as_current_span(name) as span:
-            yield RecordedSpan(span, self._error)
+        with self._span(name) as span:
+            yield span
+
+    @contextlib.contextmanager
+    def _span(self, name: str, **details: Any) -> Iterator["RecordedSpan"]:
+        """A span of the calling thread or task. What the caller did wrong is no error of it."""
+        made = self._tracer.start_as_current_span(
+            name, record_exception=False, set_status_on_exception=False, **details
+        )
+        with made as span:
+            try:
+                yield RecordedSpan(span, self._error)
+            except RequestError as error:
+                span.add_event(type(error).__name__, {"exception.message": str(error)})
+                raise
+            except Exception as error:
+                span.record_exception(error)
+                span.set_status(self._error)
+                raise
 
     def stop(self) -> None:
         thread = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
@@ -145,7 +165,7 @@ class RecordedSpan(Span):
         self._span.set_attribute(name, value)
 
     def answered(self, status: int, response_bytes: int) -> None:
-        """A 4xx is the caller's error, and none of this span."""
+        """The request's outcome; a 4xx is no error of the span."""
         self._span.set_attribute("http.response.status_code", status)
         self._span.set_attribute("http.response.body.size", response_bytes)
         if status >= 500:

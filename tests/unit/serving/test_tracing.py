@@ -163,6 +163,27 @@ tracer.stop()
     assert spans["POST /400"].trace_id != spans["POST /500"].trace_id
 
 
+def test_errors_that_are_raised_are_in_the_part_that_raised_them(receiver: Receiver) -> None:
+    """15.4, 15.5: the user's with its trace, the caller's by its name."""
+    program = """
+from sagemaker_byoc.errors import HandlerError, MalformedBody
+for part, error in (("decode", MalformedBody("no JSON")), ("predict", HandlerError("predict_fn failed"))):
+    try:
+        with tracer.request({}, f"/{part}"), tracer.stage(part):
+            raise error
+    except (HandlerError, MalformedBody):
+        pass
+tracer.stop()
+"""
+    run(program, {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint})
+    spans = receiver.spans()
+    assert [spans[name].status.code for name in ("decode", "POST /decode", "predict", "POST /predict")] == [0, 0, 2, 2]
+    assert [event.name for event in spans["decode"].events] == ["MalformedBody"]
+    assert [event.name for event in spans["predict"].events] == ["exception"]
+    assert attributes(spans["POST /decode"])["http.response.status_code"] == 400
+    assert attributes(spans["POST /predict"])["http.response.status_code"] == 500
+
+
 def test_requests_of_other_threads_and_tasks_keep_to_themselves(receiver: Receiver) -> None:
     """Both lanes: threads, and tasks of one thread that take turns."""
     program = """
