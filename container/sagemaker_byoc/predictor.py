@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 
 from sagemaker_byoc.serving.answers import error_answer, refusal
 from sagemaker_byoc.serving.exchange import Answer
 from sagemaker_byoc.serving.service import Service
 from sagemaker_byoc.serving.shortcut import body_size, header_list, read_request
+
+OWN_PATHS = frozenset({"/ping", "/invocations", "/execution-parameters", "/metrics", "/openapi.json", "/models"})
 
 
 def create_app(service: Service) -> Flask:
@@ -35,6 +38,26 @@ def create_app(service: Service) -> Flask:
     app.register_error_handler(HTTPException, _answer_http_error)
     app.register_error_handler(Exception, _answer_bug(app))
     return app
+
+
+def route_finder(application: Any) -> Callable[[str], bool]:
+    """What tells whether an application of the user's answers a path. One that is not Flask's cannot be asked: it
+    answers all but this container's own.
+    """
+    if not isinstance(application, Flask):
+        return lambda path: path not in OWN_PATHS
+    adapter = application.url_map.bind("localhost")
+
+    def has_route(path: str) -> bool:
+        try:
+            adapter.match(path, method="GET")
+        except NotFound:
+            return False
+        except HTTPException:
+            return True  # another method, or a redirect to the path with a slash
+        return True
+
+    return has_route
 
 
 def _respond(answer: Answer) -> Response:

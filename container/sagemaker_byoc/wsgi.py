@@ -1,21 +1,18 @@
 """Composition root of a gunicorn worker: settings, a model that starts to load, and the application over it."""
 
-import logging
 import os
-import threading
 import time
-import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from wsgiref.types import WSGIApplication
 
+from sagemaker_byoc.serving import application as users
 from sagemaker_byoc.serving.access_lines import LoggedApplication
-from sagemaker_byoc.serving.application import LoadingApplication, import_application
 from sagemaker_byoc.serving.devices import assign, find_devices
 from sagemaker_byoc.serving.gate import Gate
+from sagemaker_byoc.serving.loading import Loading
 from sagemaker_byoc.serving.metrics import DIRECTORY, Metrics
 from sagemaker_byoc.serving.model import LoadingModel, Model, code_folders
 from sagemaker_byoc.serving.preload import modules_to_preload, preload
@@ -26,8 +23,6 @@ from sagemaker_byoc.serving.shortcut import Shortcut
 
 if TYPE_CHECKING:
     from sagemaker_byoc.serving.arbiter import Seat
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,51 +44,67 @@ class WorkerPlan:
         os.environ.update(assign(seat.slot.number, find_devices(os.environ)))
 
     def load(self, seat: "Seat") -> WSGIApplication:
-        """The worker's application; its model loads in a thread while /ping answers 503."""
-        if self.settings.serving_module:
-            return self._users_application(self.settings.serving_module, seat)
-        model = LoadingModel()
-        settings = replace(self.settings, device=self.settings.device or find_devices(os.environ).name)
-        metrics = Metrics(Path(os.environ[DIRECTORY]), seat.slot.number)
-        service = Service(model, self.readiness, settings, metrics, Gate(settings.threads, settings.queue))
+        """The worker's application; what it serves loads in a thread while /ping answers 503."""
+        app_file, has_program = users.find_application(code_folders(self.settings), self.settings.program)
+        if self.settings.serving_module or (app_file and not has_program):
+            application = self._users_alone(self.settings.serving_module, app_file, seat)
+        else:
+            application = self._ours(app_file, seat)
+        return application if self.behind_nginx else LoggedApplication(application)
+
+    def _ours(self, app_file: Path | None, seat: "Seat") -> WSGIApplication:
+        """The functions of inference.py, and an application of the user's beside them if there is one."""
+        service = self._service(seat)
+        routes = _Routes(service)
+        ours = Shortcut(service, lambda: routes.app) if self.settings.shortcut else routes.app
+        beside = users.Beside(ours)
 
         def load() -> None:
             started = time.monotonic()
-            model.finish(Model.load(settings, metrics))
-            metrics.model_loaded(time.monotonic() - started)
+            model = Model.load(service.settings, service.metrics)
+            if app_file:
+                beside.add(*self._users(app_file), model.value)
+            service.model.finish(model)
+            service.metrics.model_loaded(time.monotonic() - started)
 
-        self._start_loading(load, model.fail, seat, f"model {settings.paths.model}")
+        what = f"model {self.settings.paths.model}"
+        Loading(what, load, service.model.fail, seat.publish, self.readiness).start()
         service.watch.start()
-        routes = _Routes(service)
-        application = Shortcut(service, lambda: routes.app) if settings.shortcut else routes.app
-        return application if self.behind_nginx else LoggedApplication(application)
+        return beside if app_file else ours
 
-    def _users_application(self, spec: str, seat: "Seat") -> WSGIApplication:
-        application = LoadingApplication()
+    def _service(self, seat: "Seat") -> Service:
+        settings = replace(self.settings, device=self.settings.device or find_devices(os.environ).name)
+        metrics = Metrics(Path(os.environ[DIRECTORY]), seat.slot.number)
+        return Service(LoadingModel(), self.readiness, settings, metrics, Gate(settings.threads, settings.queue))
+
+    def _users_alone(self, spec: str | None, app_file: Path | None, seat: "Seat") -> WSGIApplication:
+        """An application of the user's that answers every path."""
+        application = users.LoadingApplication()
         folders = code_folders(self.settings)
-        self._start_loading(
-            lambda: application.finish(import_application(spec, folders)),
-            application.fail,
-            seat,
-            f"application {spec}",
-        )
+
+        def load() -> None:
+            if spec:
+                application.finish(users.import_application(spec, folders))
+            elif app_file:
+                theirs, _ = self._users(app_file)
+                application.finish(theirs)
+
+        Loading(f"application {spec or app_file}", load, application.fail, seat.publish, self.readiness).start()
         return application
 
-    def _start_loading(self, load: Callable[[], None], fail: Callable[[str], None], seat: "Seat", what: str) -> None:
-        threading.Thread(target=self._load, args=(load, fail, seat, what), name="model-load", daemon=True).start()
+    def _users(self, app_file: Path) -> tuple[WSGIApplication, Any]:
+        """The application and what tells its routes, when its own /ping, if it has one, calls it healthy."""
+        from sagemaker_byoc.predictor import route_finder  # noqa: PLC0415
 
-    def _load(self, load: Callable[[], None], fail: Callable[[str], None], seat: "Seat", what: str) -> None:
-        try:
-            load()
-        except BaseException as error:  # noqa: BLE001 - sys.exit in a user's module must not end the thread unseen
-            reason = "".join(traceback.format_exception_only(error)).strip()
-            log.error("%s could not be loaded, /ping stays 503: %s\n%s", what, reason, _users_trace(error))  # noqa: TRY400
-            fail(reason.splitlines()[-1])
-            self.readiness.mark_failed(os.getpid())
-        else:
-            seat.publish()
-            self.readiness.mark_loaded(os.getpid())
-            log.info("%s is loaded", what)
+        theirs = users.load_application(app_file)
+        has_route = route_finder(theirs)
+        if has_route("/ping"):
+            users.wait_until_healthy(theirs)
+            pid = os.getpid()
+            users.watch_health(
+                theirs, lambda: self.readiness.mark_loaded(pid), lambda: self.readiness.take_mark_away(pid)
+            )
+        return theirs, has_route
 
 
 @dataclass(frozen=True)
@@ -107,12 +118,3 @@ class _Routes:
         from sagemaker_byoc.predictor import create_app  # noqa: PLC0415
 
         return create_app(self.service)
-
-
-def _users_trace(error: BaseException) -> str:
-    """The trace from the user's first frame on, the cause where a function of theirs was wrapped."""
-    shown = error.__cause__ or error
-    own = Path(__file__).parent
-    frames = [f for f in traceback.extract_tb(shown.__traceback__) if own not in Path(f.filename).parents]
-    frames = [f for f in frames if not f.filename.startswith("<frozen importlib")]
-    return "".join(traceback.format_list(frames) + traceback.format_exception_only(shown)) if frames else ""

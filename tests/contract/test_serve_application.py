@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 
+from tests.support.http import request
 from tests.support.serving import Endpoint
 
 Serve = Callable[..., AbstractContextManager[Endpoint]]
@@ -38,3 +40,45 @@ def test_name_that_is_none_stops_the_start(serve: Serve) -> None:
     with serve("wsgi_application", {"SAGEMAKER_SERVING_MODULE": "endpoint.py app"}) as endpoint:
         assert endpoint.wait() == 64
         assert "SAGEMAKER_SERVING_MODULE" in endpoint.log
+
+
+def test_samples_predictor_runs_unchanged_and_its_own_ping_says_when_it_is_ready(serve: Serve, tmp_path: Path) -> None:
+    """14.2, 14.8, 15.1: what was written for AWS's public sample, its lazy model included."""
+    gate = tmp_path / "gate"
+    with serve("sample_predictor", {"TEST_GATE": str(gate)}) as endpoint:
+        endpoint.wait_for_line("/ping of the application answers 404")
+        assert endpoint.ping().status != 200
+        gate.touch()
+        endpoint.wait_until_ready()
+        reply = endpoint.invoke(b"1,2\n3,4,5\n", "text/csv")
+        assert (reply.status, reply.content_type, reply.body) == (200, "text/csv", b"3\n5\n")
+        assert endpoint.invoke(b"[1]").status == 415
+
+
+def test_application_that_falls_ill_takes_the_container_out_of_service(serve: Serve, tmp_path: Path) -> None:
+    """14.6: an application's own /ping is asked for as long as it serves."""
+    gate = tmp_path / "gate"
+    gate.touch()
+    with serve("sample_predictor", {"TEST_GATE": str(gate), "TEST_ILL": str(tmp_path / "ill")}) as endpoint:
+        endpoint.wait_until_ready()
+        (tmp_path / "ill").touch()
+        endpoint.wait_for_line("not ready: /ping of the application has answered 404", 40)
+        endpoint.wait_for_status(404 if endpoint.ping().status == 404 else 503)
+        (tmp_path / "ill").unlink()
+        endpoint.wait_until_ready()
+
+
+def test_route_of_the_users_stands_beside_ours_and_finds_the_model(serve: Serve) -> None:
+    """15.13: /v1/chat/completions, say; nothing is shadowed."""
+    with serve("routes_beside") as endpoint:
+        endpoint.wait_until_ready()
+        chat = request(
+            endpoint.port,
+            "POST",
+            "/v1/chat/completions",
+            b'{"messages": [1, 2]}',
+            {"Content-Type": "application/json"},
+        )
+        assert chat.json == {"model": "the model", "messages": 2}
+        assert endpoint.invoke(b'{"a": 1}').json == {"model": "the model", "data": {"a": 1}}
+        assert request(endpoint.port, "GET", "/nowhere").error["type"] == "NotFound"

@@ -28,6 +28,10 @@ class Readiness:
         """To be called by a worker whose model is loaded."""
         (self.folder / f"loaded-{pid}").touch()
 
+    def take_mark_away(self, pid: int) -> None:
+        """A worker that was loaded cannot answer at the moment."""
+        (self.folder / f"loaded-{pid}").unlink(missing_ok=True)
+
     def mark_failed(self, pid: int) -> None:
         """To be called by a worker whose model cannot be loaded."""
         (self.folder / f"failed-{pid}").touch()

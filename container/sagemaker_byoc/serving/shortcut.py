@@ -7,7 +7,7 @@ from http import HTTPStatus
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from sagemaker_byoc.errors import MalformedBody
-from sagemaker_byoc.serving.exchange import Answer, EnvironHeaders, Request
+from sagemaker_byoc.serving.exchange import Answer, AsyncAnswer, EnvironHeaders, Request
 from sagemaker_byoc.serving.service import Service
 
 _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
@@ -57,7 +57,7 @@ def status_line(status: int) -> str:
     return _STATUS_LINES.get(status) or f"{status} Unknown"
 
 
-def header_list(answer: Answer) -> list[tuple[str, str]]:
+def header_list(answer: Answer | AsyncAnswer) -> list[tuple[str, str]]:
     """The headers of an answer, in the order in which they are sent."""
     headers = [("Content-Type", answer.content_type)]
     if isinstance(answer.body, bytes):
