@@ -12,6 +12,10 @@ ByocError
     ├── NotAcceptable                                                                               HTTP 406
     ├── DeadlineExceeded                                                                            HTTP 504
     ├── ClientGone                                                                                  HTTP 499
+    ├── ModelNotFound       no model of that name is loaded                                          HTTP 404
+    ├── ModelAlreadyLoaded                                                                          HTTP 409
+    ├── NotEnoughMemory     for a model, for a request to it, or for a session's data                HTTP 507
+    ├── InvalidSession      the session is unknown, over, or no session's id                         HTTP 400
     └── ModelNotReady                                                                               HTTP 503
         └── Overloaded                                                                              HTTP 503
 
@@ -94,6 +98,28 @@ class ClientGone(RequestError):
     """The client closed its connection while the request waited for the model, which never saw it."""
 
     status = 499
+
+
+class ModelNotFound(RequestError):
+    """No model of that name is loaded."""
+
+    status = 404
+
+
+class ModelAlreadyLoaded(RequestError):
+    """A model of that name is loaded."""
+
+    status = 409
+
+
+class NotEnoughMemory(RequestError):
+    """Memory does not suffice for a model, for a request to one, or for what a session is to keep."""
+
+    status = 507
+
+
+class InvalidSession(RequestError):
+    """The request names a session that is unknown, over, or none at all."""
 
 
 class ModelNotReady(RequestError):

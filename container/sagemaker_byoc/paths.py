@@ -35,6 +35,10 @@ class MLPaths:
         return self.base / "model"
 
     @property
+    def models(self) -> Path:
+        return self.base / "models"
+
+    @property
     def output(self) -> Path:
         return self.base / "output"
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import traceback
 from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
@@ -42,6 +43,13 @@ def find_callable(module: ModuleType, name: str, variable: str) -> Any:
             "expected something that can be called."
         )
     return found
+
+
+def users_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """Where an error passed, without what is ours or Python's way of importing."""
+    own = Path(__file__).parent
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f for f in frames if own not in Path(f.filename).parents and not f.filename.startswith("<frozen")]
 
 
 def import_module(path: Path) -> ModuleType:

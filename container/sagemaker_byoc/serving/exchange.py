@@ -4,6 +4,7 @@ import math
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 INFERENCE_ID = "X-Amzn-SageMaker-Inference-Id"
 CUSTOM_ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
@@ -14,7 +15,8 @@ class Request:
     """The parts of an invocation that matter.
 
     `headers` does not mind upper and lower case in names. `deadline` is the moment of the monotonic clock after which
-    nobody waits for the answer any more; `is_wanted` says whether the caller is still there.
+    nobody waits for the answer any more; `is_wanted` says whether the caller is still there. `target` is the name of
+    the model where there are many, `session` the caller's session where the endpoint has sessions.
     """
 
     body: bytes
@@ -23,6 +25,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     deadline: float = math.inf
     is_wanted: Callable[[], bool] | None = None
+    target: str = ""
+    session: Any = None
 
 
 @dataclass(frozen=True, slots=True)

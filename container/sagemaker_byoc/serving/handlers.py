@@ -15,6 +15,7 @@ from typing import Any
 
 from sagemaker_byoc.errors import HandlerError, MalformedBody, RequestError, UserCodeError
 from sagemaker_byoc.serving.exchange import CUSTOM_ATTRIBUTES, INFERENCE_ID
+from sagemaker_byoc.user_code import users_frames
 
 _OWN_HEADERS = ("content-type", "content-length", "transfer-encoding", "connection", "date", "server")
 
@@ -203,7 +204,7 @@ def _users_part(error: BaseException) -> BaseException:
 
 def _place(error: BaseException) -> str:
     """File and line, in the user's code, of the innermost frame outside installed packages."""
-    frames = traceback.extract_tb(error.__traceback__)[1:]
+    frames = users_frames(error)
     own = [f for f in frames if "site-packages" not in f.filename and "dist-packages" not in f.filename] or frames
-    own = [f for f in own if "/lib/python3" not in f.filename and not f.filename.startswith("<frozen")] or own
+    own = [f for f in own if "/lib/python3" not in f.filename] or own
     return f"{Path(own[-1].filename).name}, line {own[-1].lineno}" if own else "an unknown place"

@@ -2,10 +2,11 @@
 
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, TypeVar
 
 from sagemaker_byoc.errors import HandlerError, MalformedBody, ModelNotReady, NotAcceptable
@@ -42,11 +43,16 @@ class Model:
     stages: Stages = field(default_factory=_Nobody)
 
     @classmethod
-    def load(cls, settings: ServeSettings, stages: Stages | None = None) -> "Model":
+    def load(
+        cls,
+        settings: ServeSettings,
+        stages: Stages | None = None,
+        import_code: Callable[[Path], ModuleType] = import_module,
+    ) -> "Model":
         """Import inference.py and run model_fn. Raises UserCodeError, or whatever the user's module raises."""
         paths = settings.paths
         path = find_module(settings.program, code_folders(settings))
-        handlers = resolve_handlers(import_module(path))
+        handlers = resolve_handlers(import_code(path))
         check_lane(handlers, settings.lane)
         context = Context(model_dir=paths.model, device=settings.device)
         return cls(make_value(handlers, context), handlers, context, settings.default_accept, stages or _Nobody())
@@ -98,7 +104,7 @@ class Model:
 
     def _begin(self, request: Request) -> tuple[Context, codecs.MediaType, str]:
         """What is known before the body is decoded; an Accept that cannot be met is told before the model works."""
-        context = Context(self.context.model_dir, request.headers, self.context.device)
+        context = Context(self.context.model_dir, request.headers, self.context.device, request.session)
         media_type = codecs.parse_media_type(request.content_type or OCTET_STREAM)
         codec = codecs.find_codec(media_type.name)
         if codec and not request.body.strip():
