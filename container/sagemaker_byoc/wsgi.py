@@ -43,18 +43,22 @@ class WorkerPlan:
         """In the worker, before anything of the user's is imported: the accelerator of its slot."""
         os.environ.update(assign(seat.slot.number, find_devices(os.environ)))
 
-    def load(self, seat: "Seat") -> WSGIApplication:
+    def load(self, seat: "Seat") -> Any:
         """The worker's application; what it serves loads in a thread while /ping answers 503."""
         app_file, has_program = users.find_application(code_folders(self.settings), self.settings.program)
         if self.settings.serving_module or (app_file and not has_program):
-            application = self._users_alone(self.settings.serving_module, app_file, seat)
+            application, service = self._users_alone(self.settings.serving_module, app_file, seat), None
         else:
-            application = self._ours(app_file, seat)
+            service = self._service(seat)
+            application = self._ours(service, app_file, seat)
+        if self.settings.lane == "asgi":
+            from sagemaker_byoc import asgi  # noqa: PLC0415 - the other lane needs none of it
+
+            return asgi.application(application, service, self.settings.shortcut and not app_file)
         return application if self.behind_nginx else LoggedApplication(application)
 
-    def _ours(self, app_file: Path | None, seat: "Seat") -> WSGIApplication:
+    def _ours(self, service: Service, app_file: Path | None, seat: "Seat") -> WSGIApplication:
         """The functions of inference.py, and an application of the user's beside them if there is one."""
-        service = self._service(seat)
         routes = _Routes(service)
         ours = Shortcut(service, lambda: routes.app) if self.settings.shortcut else routes.app
         beside = users.Beside(ours)
@@ -75,7 +79,10 @@ class WorkerPlan:
     def _service(self, seat: "Seat") -> Service:
         settings = replace(self.settings, device=self.settings.device or find_devices(os.environ).name)
         metrics = Metrics(Path(os.environ[DIRECTORY]), seat.slot.number)
-        return Service(LoadingModel(), self.readiness, settings, metrics, Gate(settings.threads, settings.queue))
+        kind: type[Service] = Service
+        if settings.lane == "asgi":
+            from sagemaker_byoc.serving.async_service import AsyncService as kind  # noqa: PLC0415, N813
+        return kind(LoadingModel(), self.readiness, settings, metrics, Gate(settings.threads, settings.queue))
 
     def _users_alone(self, spec: str | None, app_file: Path | None, seat: "Seat") -> WSGIApplication:
         """An application of the user's that answers every path."""

@@ -15,6 +15,9 @@ from sagemaker_byoc.settings import available_cpus
 BEHIND_NGINX = "BYOC_BEHIND_NGINX"  # set by the supervisor for gunicorn, not by users
 # Math libraries read these when they are imported, and take every core of the host when they are absent.
 MATH_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+THREAD_WORKER = "sagemaker_byoc.serving.thread_worker.StayingThreadWorker"
+LOOP_WORKER = "sagemaker_byoc.serving.loop_worker.LoopWorker"
+MESSAGE_BYTES = 25 << 20  # of a stream in both directions, as of a request that is answered in real time
 SPARE_THREADS = 4  # without nginx these answer /ping while every other thread is busy
 
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
@@ -42,7 +45,7 @@ def options(settings: ServeSettings, run: Path, behind_nginx: bool) -> dict[str,
     threads = places(settings) if behind_nginx else places(settings) + SPARE_THREADS
     return {
         "bind": [] if behind_nginx else [f"{settings.bind_host}:{settings.port}"],
-        "worker_class": "asgi" if asgi else "sagemaker_byoc.serving.thread_worker.StayingThreadWorker",
+        "worker_class": LOOP_WORKER if asgi else THREAD_WORKER,
         "workers": settings.workers,
         "threads": 1 if asgi else threads,
         "timeout": round(limits(settings).loading),
@@ -51,6 +54,7 @@ def options(settings: ServeSettings, run: Path, behind_nginx: bool) -> dict[str,
         "worker_tmp_dir": _memory_folder(run),
         "loglevel": "warning",
         "control_socket_disable": True,
+        "websocket_max_message_size": MESSAGE_BYTES,
     }
 
 

@@ -1,0 +1,90 @@
+"""The application of the lane with an event loop: ASGI without a framework for what is asked often.
+
+POST /invocations, /ping and /execution-parameters are answered here and streams in both directions are begun; every
+other path goes to the application with all the routes.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from sagemaker_byoc.serving import websockets
+from sagemaker_byoc.serving.async_service import AsyncService
+from sagemaker_byoc.serving.caller import Caller, Receive, Scope, Send
+from sagemaker_byoc.serving.exchange import Answer, AsyncAnswer
+from sagemaker_byoc.serving.shortcut import header_list
+
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+log = logging.getLogger(__name__)
+
+
+class Lane:
+    """What gunicorn's event loop calls for each request and each stream."""
+
+    def __init__(self, service: AsyncService, routes: Callable[[], Application], answers_invocations: bool) -> None:
+        self._service = service
+        self._routes = routes
+        self._invocations = "/invocations" if answers_invocations else ""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await websockets.serve(self._service, scope, receive, send)
+        elif scope["path"] == self._invocations and scope["method"] == "POST":
+            caller = Caller(scope, receive)
+            try:
+                await _send(await self._service.invoke_async(caller), caller, send)
+            finally:
+                caller.forget()
+        else:
+            await self._route(scope, receive, send)
+
+    def takes_stream(self) -> bool:
+        """Asked by the server before it begins a stream in both directions; what is refused comes as a request."""
+        return self._service.takes_stream()
+
+    def container_stops(self) -> bool:
+        """Asked by the server now and then: whether streams should come to their end."""
+        return self._service.container_stops
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = (scope["method"], scope["path"])
+        if asked in (("GET", "/ping"), ("POST", "/ping")):
+            await _send(self._service.ping(), Caller(scope, receive), send)
+        elif asked == ("GET", "/execution-parameters"):
+            await _send(self._service.execution_parameters(), Caller(scope, receive), send)
+        elif any(name == b"upgrade" and value.lower() == b"websocket" for name, value in scope["headers"]):
+            await _send(self._service.refuse_stream(), Caller(scope, receive), send)
+        else:
+            await self._routes()(scope, receive, send)
+
+
+async def _send(answer: Answer | AsyncAnswer, caller: Caller, send: Send) -> None:
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in header_list(answer)]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    if isinstance(answer.body, bytes):
+        await send({"type": "http.response.body", "body": answer.body})
+    elif isinstance(answer, AsyncAnswer):
+        await _send_stream(answer.body, caller, send)
+
+
+async def _send_stream(pieces: AsyncIterator[bytes], caller: Caller, send: Send) -> None:
+    """Until the last piece has left or the caller has; what makes the pieces is stopped in either case."""
+    sending: asyncio.Future[Any] = asyncio.ensure_future(_send_pieces(pieces, send))
+    leaving: asyncio.Future[Any] = caller.watch()
+    try:
+        await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        await pieces.aclose()  # type: ignore[attr-defined]  # the service gives nothing without it
+
+
+async def _send_pieces(pieces: AsyncIterator[bytes], send: Send) -> None:
+    try:
+        async for piece in pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except Exception as error:  # noqa: BLE001 - the log has the trace; the caller sees a stream that is not whole
+        log.error("a stream broke off: %s", error)  # noqa: TRY400
+    else:
+        await send({"type": "http.response.body", "body": b""})

@@ -1,0 +1,175 @@
+"""gunicorn's worker with an event loop, where it falls short of a server that loses no request.
+
+Its own stop waits as long as it may for nginx to close connections that carry nothing, and cuts WebSockets off. Here
+requests are finished, idle connections are closed after a moment in which a request may still be on its way, and
+streams in both directions are told to come to their end.
+"""
+
+import asyncio
+import os
+import select
+from typing import Any
+
+from gunicorn.asgi.protocol import ASGIProtocol, _valid_websocket_key
+from gunicorn.asgi.websocket import CLOSE_GOING_AWAY, WebSocketProtocol
+from gunicorn.workers.gasgi import ASGIWorker
+
+from sagemaker_byoc.serving.slots import BACKLOG
+
+LINGER_SECONDS = 2.0  # a request may be on its way on a connection that is idle; gunicorn's threads wait as long
+STREAM_SECONDS = 10.0  # what a function may still send on a stream that is to end
+_LOOK_SECONDS = 0.05
+
+
+class LoopWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
+    """A worker that answers on one event loop."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.connections: set[Connection] = set()
+        self._ending: float | None = None
+        self._told = asyncio.Event()
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        """Threads are used, by ourselves."""
+
+    def handle_exit_signal(self) -> None:
+        """SIGTERM."""
+        super().handle_exit_signal()
+        self._told.set()
+
+    def handle_quit_signal(self) -> None:
+        """SIGINT and SIGQUIT."""
+        super().handle_quit_signal()
+        self._told.set()
+
+    async def _serve(self) -> None:
+        for sock in self.sockets:
+            server = await self.loop.create_server(lambda: Connection(self), sock=sock.sock, backlog=BACKLOG)
+            self.servers.append(server)
+        while self.alive and self.ppid == os.getppid():
+            self.notify()
+            if self._container_stops():
+                self._end_streams()
+            await self._wait(1.0)
+        await self._shutdown()
+
+    async def _shutdown(self) -> None:
+        now = self.loop.time()
+        linger, deadline = now + LINGER_SECONDS, now + self.cfg.graceful_timeout
+        for server in self.servers:
+            server.close()
+        while self.connections and self.loop.time() < deadline and not self._quick_shutdown:
+            self.notify()
+            self._end_streams()
+            if self.loop.time() >= linger:
+                self._close_idle()
+            await asyncio.sleep(_LOOK_SECONDS)
+        if self.connections and not self._quick_shutdown:
+            self.log.error("%d requests were not answered before the worker had to end", len(self.connections))
+
+    async def _wait(self, seconds: float) -> None:
+        """Sleep, but not on after a signal."""
+        if self._ending is not None:
+            seconds = _LOOK_SECONDS
+        try:
+            await asyncio.wait_for(self._told.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def _container_stops(self) -> bool:
+        """Whether the container is told to stop, which nginx is told first: it waits for its streams to end."""
+        return self._ending is not None or bool(getattr(self.asgi, "container_stops", lambda: False)())
+
+    def _end_streams(self) -> None:
+        """Nothing more comes in; what has not ended some time later is cut off."""
+        now = self.loop.time()
+        if self._ending is None:
+            self._ending = now + STREAM_SECONDS
+        for connection in list(self.connections):
+            connection.end_stream(cut=now >= self._ending)
+
+    def _close_idle(self) -> None:
+        for connection in list(self.connections):
+            connection.close_if_idle()
+
+
+class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
+    """One connection, of nginx or of a caller."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.worker.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.worker.connections.discard(self)
+
+    def close_if_idle(self) -> None:
+        """Close it unless a request has begun, or lies unread in the socket."""
+        if self._awaiting_request and not self._has_unread():
+            self._keepalive_timeout()
+
+    def end_stream(self, cut: bool) -> None:
+        """If this is a stream in both directions: no more messages, and with `cut` no more time either."""
+        if self._websocket is None:
+            return
+        self._websocket.end_input()
+        if cut and not self._websocket.is_cut:
+            self._websocket.is_cut = True
+            self._task.cancel()
+
+    def _has_unread(self) -> bool:
+        readable = select.poll()
+        readable.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(readable.poll(0))
+
+    async def _serve_http_request(self, request: Any, sockname: Any, peername: Any) -> bool:
+        """Without a task of its own for each request: our application is done when it has answered."""
+        keep: bool = await self._handle_http_request(request, sockname, peername)
+        return keep
+
+    def _is_websocket_upgrade(self, request: Any) -> bool:
+        """What the application does not take as a stream it answers as a request, and says why."""
+        if not super()._is_websocket_upgrade(request):
+            return False
+        takes_stream = getattr(self.app, "takes_stream", None)
+        return takes_stream is None or bool(takes_stream())
+
+    async def _handle_websocket(self, request: Any, sockname: Any, peername: Any) -> None:
+        headers = dict(request.headers)
+        if headers.get("SEC-WEBSOCKET-VERSION", "").strip() != "13":
+            self._send_error_response(426, "Upgrade Required", (("Sec-WebSocket-Version", "13"),))
+        elif not _valid_websocket_key(headers.get("SEC-WEBSOCKET-KEY", "").strip()):
+            self._send_error_response(400, "Bad Request")
+        else:
+            self._callback_parser = None
+            self._websocket = Socket(
+                self.transport,
+                self._build_websocket_scope(request, sockname, peername),
+                self.app,
+                self.log,
+                max_message_size=self.cfg.websocket_max_message_size,
+                drain=self._flow_control.drain,
+            )
+            await self._websocket.run()
+
+
+class Socket(WebSocketProtocol):  # type: ignore[misc]  # gunicorn has no types
+    """One WebSocket."""
+
+    is_cut = False
+    _is_ended = False
+
+    def end_input(self) -> None:
+        """The application sees the caller's end after what has already come."""
+        if not self._is_ended:
+            self._is_ended = True
+            self._receive_queue.put_nowait({"type": "websocket.disconnect", "code": CLOSE_GOING_AWAY, "ours": True})
+
+    def _unmask(self, payload: bytes, masking_key: bytes) -> bytes:
+        """As whole numbers: a megabyte in a millisecond, in which a loop over bytes takes the time of a request."""
+        size = len(payload)
+        mask = (masking_key * (size // 4 + 1))[:size]
+        return (int.from_bytes(payload, "little") ^ int.from_bytes(mask, "little")).to_bytes(size, "little")
