@@ -145,32 +145,35 @@ class Batcher:
     def _next(self) -> tuple[list[Item], str]:
         """The next batch and why it holds these requests; an empty one when nothing waits, and the model is idle."""
         while True:
-            self._gather()
+            gathered = self._gather()
             with self._lock:
                 if not self._queue:
                     self._busy = False
                     return [], ""
                 batch, reason = self._take()
+                if gathered and reason == "drained":
+                    reason = "gathered"
             batch = self._runs.drop_the_late(batch)
             if batch:
                 return batch, reason
 
-    def _gather(self) -> None:
-        """Let those who have just been answered come back, where that has proved to be worth it."""
-        if not self._gathering.knows or self._runs.suspended:
-            return
+    def _gather(self) -> bool:
+        """Let those who have just been answered come back, where that has proved to be worth it. False if nobody is."""
+        if not self._policy.gather or not self._gathering.knows or self._runs.suspended:
+            return False
         with self._lock:
             if not self._queue or self._queued_rows >= self._policy.max_rows:
-                return
+                return False
             self._wanted, seconds = self._gathering.worth_waiting(time.monotonic())
             if not self._wanted:
-                return
+                return False
         came = self._gathered.acquire(timeout=seconds)
         with self._lock:
             if not came and not self._wanted:
                 came = self._gathered.acquire(blocking=False)
             self._wanted = 0
         self._gathering.waited(came)
+        return True
 
     def _take(self) -> tuple[list[Item], str]:
         """With the lock held. The oldest request is in it; those that cannot be joined with it keep their place."""

@@ -16,12 +16,14 @@ class BatchPolicy:
     queue_rows: no more rows wait; further requests are turned away.
     join: makes one value of a list of values; by default along the first axis, see `rows`.
     split: takes the function's answer and the rows of each value, and gives a list of one answer for each.
+    gather: under load, answered clients may be given the moment that they need to come back; see `gathering`.
     """
 
     max_rows: int = 32
     queue_rows: int = 128
     join: Callable[[list[Any]], Any] | None = None
     split: Callable[[Any, list[int]], Sequence[Any]] | None = None
+    gather: bool = True
 
     def __post_init__(self) -> None:
         if self.max_rows < 1:
@@ -35,8 +37,9 @@ class BatchRecord:
     """One run of the model: its size, why it was started with these requests, and two times.
 
     reason: `idle`, the model had nothing to do; `drained`, nothing else waited; `full`, the next would not have fitted;
-    `unlike`, those that wait cannot be joined with these; `retry`, a part of a batch that failed; `apart`, joining is
-    suspended, because it failed for everything it was tried with.
+    `unlike`, those that wait cannot be joined with these; `gathered`, clients that had just been answered were given
+    the time to come back; `retry`, a part of a batch that failed; `apart`, joining is suspended, because it failed for
+    everything it was tried with.
     waited_seconds: how long the request waited that waited longest.
     """
 
@@ -56,6 +59,7 @@ def batched(
     queue_rows: int | None = None,
     join: Callable[[list[Any]], Any] | None = None,
     split: Callable[[Any, list[int]], Sequence[Any]] | None = None,
+    gather: bool = True,
 ) -> Callable[[Function], Function]: ...
 def batched(
     function: Function | None = None,
@@ -64,14 +68,15 @@ def batched(
     queue_rows: int | None = None,
     join: Callable[[list[Any]], Any] | None = None,
     split: Callable[[Any, list[int]], Sequence[Any]] | None = None,
+    gather: bool = True,
 ) -> Function | Callable[[Function], Function]:
     """Let `predict_fn` be given the rows of several requests at once. Called directly it does what it did before.
 
     max_rows: the most rows of one call. queue_rows: the most that may wait, by default four times as many. join and
     split: how values become one and an answer becomes many, where rows of arrays, tensors, lists and dicts do not fit.
-    Raises ValueError for a number below 1.
+    gather=False: the model is never idle while a request waits. Raises ValueError for a number below 1.
     """
-    policy = BatchPolicy(max_rows, 4 * max_rows if queue_rows is None else queue_rows, join, split)
+    policy = BatchPolicy(max_rows, 4 * max_rows if queue_rows is None else queue_rows, join, split, gather)
 
     def mark(function: Function) -> Function:
         setattr(function, _POLICY, policy)

@@ -7,9 +7,10 @@ all is faster for everyone. A single client, or clients that do not come back, a
 
 from dataclasses import dataclass
 
-_ENOUGH = 0.9  # of those who were answered; the slowest are not waited for
+_ENOUGH = 0.9  # of those who were answered; the slowest hold nobody up
 _WORTH = 0.5  # of the fixed cost of a run
-_MARGIN = 1.5  # of the usual time to come back
+_PATIENCE = 4.0  # times the usual time to come back, and never more than the fixed cost
+_TICK = 0.002  # seconds that any thread may have to wait for its turn
 _TRY_EVERY = 64  # runs, while the fixed cost is not known
 
 
@@ -68,9 +69,10 @@ class Gathering:
     def worth_waiting(self, now: float) -> tuple[int, float]:
         """How many more requests to wait for, and how many seconds at most; (0, 0.0) for not at all."""
         missing = self._enough() - self._returned
-        if missing <= 0 or not self.knows or self._turnaround > _WORTH * self._fixed_seconds():
+        fixed = self._fixed_seconds()
+        if missing <= 0 or not self.knows or self._turnaround > _WORTH * fixed:
             return 0, 0.0
-        seconds = self._answered_at + _MARGIN * self._turnaround + 0.0002 - now
+        seconds = self._answered_at + min(fixed, _PATIENCE * self._turnaround + _TICK) - now
         return (missing, seconds) if seconds > 0 else (0, 0.0)
 
     def waited(self, came: bool) -> None:

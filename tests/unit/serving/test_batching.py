@@ -78,6 +78,7 @@ def wait_in_line(batcher: Batcher, pool: ThreadPoolExecutor, values: list[Any], 
 @contextmanager
 def busy(model: Model, batcher: Batcher, pool: ThreadPoolExecutor) -> Iterator[Future[Any]]:
     """The model is in a run until the block ends."""
+    wait_until(lambda: not batcher._busy, "the model is idle", interval=0.001)
     model.go.clear()
     model.held.clear()
     first = pool.submit(batcher.submit, rows(0), later())
@@ -249,6 +250,7 @@ def test_after_a_batch_that_failed_as_a_whole_requests_run_apart_until_one_succe
         with busy(model, batcher, pool):
             failing = wait_in_line(batcher, pool, [rows(POISON)] * 4)
         assert all(one.exception() for one in failing)
+        wait_until(lambda: not batcher._busy, "the model is idle")
         model.go.clear()
         model.held.clear()
         records.clear()
