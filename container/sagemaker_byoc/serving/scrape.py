@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 
 from sagemaker_byoc.serving import seats
 from sagemaker_byoc.serving.metrics import Metric as Described
-from sagemaker_byoc.serving.shared_values import SharedValues
+from sagemaker_byoc.serving.shared_values import LOST, SharedValues
 
 RESIDENT = Described(
     "byoc_worker_resident_bytes", "gauge", "bytes", "Memory that the slot's worker has in use.", ("slot",)
@@ -64,10 +64,9 @@ def add_up_the_dead(folder: Path) -> None:
         if named and not Path("/proc", named["pid"]).exists():
             dead[named["kind"]].append(path)
     for kind, files in dead.items():
-        if not kind.startswith("gauge"):
-            _merge(folder / f"{kind}_past.db", files)
-        for path in files:
-            path.unlink(missing_ok=True)
+        if kind.startswith("gauge") or _merge(folder / f"{kind}_past.db", files):
+            for path in files:
+                path.unlink(missing_ok=True)
 
 
 def _is_begun(path: Path) -> bool:
@@ -78,16 +77,24 @@ def _is_begun(path: Path) -> bool:
         return False
 
 
-def _merge(past: Path, files: list[Path]) -> None:
+def _merge(past: Path, files: list[Path]) -> bool:
+    """Add the files to the past; whether there was room for it."""
     unfinished = past.with_suffix(".merged")
     unfinished.unlink(missing_ok=True)
-    values = SharedValues(unfinished)
+    try:
+        values = SharedValues(unfinished)
+    except OSError:
+        return False
+    lost = False
     for metric in _added_up([str(path) for path in (past, *files) if path.exists()], accumulate=False):
         for sample in metric.samples:
             index = values.index(metric.name, sample.name, sample.labels, metric.documentation)
             values.numbers[index] = sample.value
+            lost = lost or index == LOST
     values.close()
-    unfinished.rename(past)
+    if not lost:
+        unfinished.rename(past)
+    return not lost
 
 
 def _added_up(files: list[str], accumulate: bool = True) -> list[Metric]:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -369,24 +368,58 @@ def test_counting_does_not_import_the_library(tmp_path: Path) -> None:
     assert number(tmp_path, "byoc_slot_requests_total", slot="0") == 1
 
 
-def test_all_calls_of_a_request_take_less_than_eight_microseconds(tmp_path: Path) -> None:
-    """15.14: the best of several turns, as the machine has other things to do."""
-    metrics = Metrics(tmp_path)
+WHAT_A_REQUEST_TAKES = """
+import sys, time
+from pathlib import Path
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from sagemaker_byoc.serving.metrics import SECONDS, SIZES, Metrics
 
-    def turn() -> float:
+metrics, registry = Metrics(Path(sys.argv[1])), CollectorRegistry()
+counters = [Counter(f"counter_{n}", ".", ["route"], registry=registry).labels("/invocations") for n in range(5)]
+times = [Histogram(f"times_{n}", ".", ["stage"], registry=registry, buckets=SECONDS).labels("a") for n in range(7)]
+sizes = [Histogram(f"sizes_{n}", ".", registry=registry, buckets=SIZES) for n in range(2)]
+gauge = Gauge("in_flight", ".", registry=registry, multiprocess_mode="livesum")
+
+def ours():
+    metrics.begin()
+    for stage in ("decode", "queue", "predict", "encode"):
+        metrics.stage(stage, 0.001)
+    metrics.batch(1, 1, "idle", 0.0, 0.003)
+    metrics.request("/invocations", 200, 0.004, 800, 90)
+    metrics.end()
+
+def the_librarys():
+    gauge.inc()
+    for counter in counters:
+        counter.inc()
+    for histogram in times:
+        histogram.observe(0.001)
+    for histogram in sizes:
+        histogram.observe(1)
+    gauge.dec()
+
+best = {ours: 1.0, the_librarys: 1.0}
+for _ in range(20):
+    for work in best:
         started = time.thread_time()
-        for _ in range(5000):
-            metrics.begin()
-            metrics.stage("decode", 0.0001)
-            metrics.stage("queue", 0.0001)
-            metrics.stage("predict", 0.003)
-            metrics.stage("encode", 0.0001)
-            metrics.batch(1, 1, "idle", 0.0, 0.003)
-            metrics.request("/invocations", 200, 0.004, 800, 90)
-            metrics.end()
-        return (time.thread_time() - started) / 5000
+        for _ in range(500):
+            work()
+        best[work] = min(best[work], (time.thread_time() - started) / 500)
+print(*best.values())
+"""
 
-    assert min(turn() for _ in range(8)) < 8e-6
+
+def test_all_calls_of_a_request_take_a_third_of_what_the_librarys_would(tmp_path: Path) -> None:
+    """15.14: what both take by turns on a busy machine; about 5 and 25 microseconds on a quiet one."""
+    done = subprocess.run(
+        [sys.executable, "-c", WHAT_A_REQUEST_TAKES, str(tmp_path)],
+        env=clean_environment({names.DIRECTORY: str(tmp_path)}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    ours, the_librarys = map(float, done.stdout.split())
+    assert ours < the_librarys / 3
 
 
 def test_a_folder_that_cannot_be_written_costs_a_line_in_the_log_and_nothing_else(
@@ -508,6 +541,26 @@ def test_a_process_that_a_dead_worker_left_behind_is_not_taken_for_it(
         os.kill(child, signal.SIGKILL)
 
 
+def test_counts_stay_where_they_are_when_there_is_no_room_to_add_them_up(
+    start: Callable[[int], Worker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """15.14: memory ran out at the first file, or at the first sample."""
+    worker = start(0)
+    worker.do(USERS)
+    worker.kill()
+
+    def no_room(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for what_needs_it in ("__init__", "_append"):
+        with monkeypatch.context() as patch:
+            patch.setattr(SharedValues, what_needs_it, no_room)
+            assert number(tmp_path, "words_total", kind="noun") == 2
+    assert list(tmp_path.glob("counter_past.db")) == []
+    assert number(tmp_path, "words_total", kind="noun") == 2
+    assert len(list(tmp_path.glob("counter_past.db"))) == 1
+
+
 SHORT_LIFE = """
 import sys
 from pathlib import Path
@@ -560,11 +613,12 @@ def test_nobody_reads_while_counts_move_from_file_to_file(
         inode = f":{(tmp_path / 'past.lock').stat().st_ino} "
         return any("->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
 
-    def merge_and_be_asked(past: Path, files: list[Path]) -> None:
-        merge(past, files)
+    def merge_and_be_asked(past: Path, files: list[Path]) -> bool:
+        merged = merge(past, files)
         if not scraper.ident:
             scraper.start()
         wait_until(lambda: read or is_waiting(), "the other scrape has read or waits")
+        return merged
 
     monkeypatch.setattr(scrape, "_merge", merge_and_be_asked)
     assert number(tmp_path, "words_total", kind="noun") == 4
