@@ -1,9 +1,6 @@
 """How many accelerators this host has, from device files where the kernel shows them; no GPU tool is started."""
 
-import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 
@@ -19,6 +16,10 @@ def count_neurons(instance_type: str = "") -> int:
     """
     if "trn2.48xlarge" in instance_type:
         return 64
+    import json  # noqa: PLC0415 - every start pays for what is imported above
+    import shutil  # noqa: PLC0415
+    import subprocess  # noqa: PLC0415
+
     tool = shutil.which("neuron-ls")
     if not tool:
         return 0

@@ -8,10 +8,7 @@ Run as a module, `python -m sagemaker_byoc.serving.onnx_sharing MODEL COPY`: a p
 """
 
 import fcntl
-import hashlib
 import logging
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -68,6 +65,9 @@ def write_copy(model: Path, copy: Path) -> None:
 
 def _make(model: Path, place: Path, size: int) -> str:
     """Why it could not be done, or nothing."""
+    import shutil  # noqa: PLC0415 - only the first worker with a large model needs them
+    import subprocess  # noqa: PLC0415
+
     free = shutil.disk_usage(place.parent).free
     if free < _ROOM * size:
         return (
@@ -88,6 +88,8 @@ def _make(model: Path, place: Path, size: int) -> str:
 
 def _key(model: Path) -> str:
     """Another model, or another version of it, has another copy."""
+    import hashlib  # noqa: PLC0415 - only a large model needs it
+
     state = model.stat()
     return hashlib.sha256(f"{model.resolve()} {state.st_mtime_ns} {state.st_size}".encode()).hexdigest()[:16]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-# Looked at one by one: their import starts no thread but those of libraries that look after themselves at a fork, opens no
+# Looked at one by one: their import starts no thread but of libraries that look after them at a fork, opens no
 # connection or file that a child would share, and touches no GPU. ONNX Runtime is one of them only because `serve`
 # turns its telemetry off.
 SAFE = frozenset(
@@ -38,7 +38,6 @@ SAFE = frozenset(
     }
 )
 _FORK_AWARE = ("jemalloc_bg_thd",)  # pyarrow's allocator, which starts it again in the child
-ONNX_RUNTIME_MODULES = ("numpy", "onnxruntime")
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sagemaker_byoc.errors import UserCodeError
-from sagemaker_byoc.serving.onnx_runtime import OnnxModel, OnnxOptions
-from sagemaker_byoc.serving.torch_runtime import ExportedModel, ScriptedModel, is_torchscript
+
+if TYPE_CHECKING:
+    from sagemaker_byoc.serving.onnx_runtime import OnnxOptions
 
 log = logging.getLogger(__name__)
 
@@ -60,28 +61,37 @@ def code_is_about_onnx(folder: Path) -> bool:
     return any(re.search(rb"onnx", file.read_bytes(), re.IGNORECASE) for file in folder.rglob("*.py") if file.is_file())
 
 
-def find_runtime(model_dir: Path, options: OnnxOptions, *, allow_pickle: bool = False) -> RuntimeModel | None:
-    """The model in a folder, by the first of: model.onnx, model.pt2, model.pt or model.pth with TorchScript,
-    model.joblib or model.pkl. None when there is none of them.
+def find_runtime(
+    model_dir: Path, options: "OnnxOptions", *, allow_pickle: bool = False, for_predict_fn: bool = False
+) -> Any:
+    """The model in a folder, a RuntimeModel, by the first of: model.onnx, model.pt2, model.pt or model.pth with
+    TorchScript, model.joblib or model.pkl. None when there is none of them.
 
-    A pickle may run any code, so the last two need `allow_pickle`. Raises UserCodeError for what cannot be loaded.
+    A pickle may run any code, so the last two need `allow_pickle`. A predict_fn of the user's (`for_predict_fn`) gets
+    PyTorch's bare module, as in AWS's images, and reads pickles itself. Raises UserCodeError for what cannot be loaded.
     """
     onnx = find_onnx(model_dir)
     if onnx:
+        from sagemaker_byoc.serving.onnx_runtime import OnnxModel  # noqa: PLC0415 - what is not served is not imported
+
         model = OnnxModel.load(onnx, options)
         warm = model.warm_up()
         log.info(
             "%s is served by ONNX Runtime, %s", onnx, "and is warm" if warm else "its shapes are free: not warmed up"
         )
         return model
+    from sagemaker_byoc.serving.torch_runtime import ExportedModel, ScriptedModel, is_torchscript  # noqa: PLC0415
+
     if (model_dir / "model.pt2").is_file():
         log.info("%s is served as torch.export wrote it", model_dir / "model.pt2")
-        return ExportedModel.load(model_dir / "model.pt2", options.device)
+        exported = ExportedModel.load(model_dir / "model.pt2", options.device)
+        return exported.module if for_predict_fn else exported
     for path in (model_dir / "model.pt", model_dir / "model.pth"):
         if is_torchscript(path):
             log.info("%s is served by TorchScript", path)
-            return ScriptedModel.load(path, options.device)
-    return _find_pickle(model_dir, allow_pickle)
+            scripted = ScriptedModel.load(path, options.device)
+            return scripted.module if for_predict_fn else scripted
+    return None if for_predict_fn else _find_pickle(model_dir, allow_pickle)
 
 
 def find_onnx(model_dir: Path) -> Path | None:
@@ -96,6 +106,8 @@ def preloadable(model_dir: Path) -> tuple[str, ...]:
     """The modules that find_runtime will need, for gunicorn's master to import before it forks."""
     if find_onnx(model_dir):
         return ("numpy", "onnxruntime")
+    from sagemaker_byoc.serving.torch_runtime import is_torchscript  # noqa: PLC0415 - what is not served is not imported
+
     if (model_dir / "model.pt2").is_file() or any(is_torchscript(model_dir / f"model.{end}") for end in ("pt", "pth")):
         return ("numpy", "torch")
     return ()

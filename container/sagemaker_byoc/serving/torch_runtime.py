@@ -1,8 +1,6 @@
 """Models that PyTorch has saved with their code, torch.export's .pt2 and TorchScript; and torch.compile on demand."""
 
 import logging
-import shutil
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +95,10 @@ class ScriptedModel:
 
 def is_torchscript(path: Path) -> bool:
     """Whether a .pt holds code, and not only weights."""
+    import zipfile  # noqa: PLC0415 - most models have no such file
+
+    if not path.is_file():
+        return False
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
@@ -108,7 +110,9 @@ def compile_model(value: Any) -> Any:
     """What model_fn returned, so that its next call compiles it, if it is a module of PyTorch; in place, so that its
     class and attributes stay what they are. Raises UserCodeError where no compiler is installed.
     """
-    import torch  # noqa: PLC0415 - only who asks for it pays for it
+    import shutil  # noqa: PLC0415 - only who asks for it pays for it
+
+    import torch  # noqa: PLC0415
 
     if not isinstance(value, torch.nn.Module):
         log.warning(

@@ -212,6 +212,15 @@ def test_an_exported_program_answers_and_checks_its_input(tmp_path: Path) -> Non
         predict(model, [[1, 2]])
 
 
+def test_a_predict_fn_gets_the_module_itself(tmp_path: Path) -> None:
+    """22.2: as AWS's PyTorch image loads model.pt for a script without model_fn; pickles are that script's business."""
+    torch.jit.script(nn.Linear(3, 2)).save(str(tmp_path / "model.pt"))
+    module = find_runtime(tmp_path, OnnxOptions(), for_predict_fn=True)
+    assert module.eval()(torch.rand(1, 3)).shape == (1, 2)
+    (tmp_path / "model.pt").rename(tmp_path / "model.pkl")
+    assert find_runtime(tmp_path, OnnxOptions(), for_predict_fn=True) is None
+
+
 def test_weights_alone_are_no_model(tmp_path: Path) -> None:
     """Somebody has to say which network they belong to."""
     torch.save(nn.Linear(3, 2).state_dict(), tmp_path / "model.pt")
