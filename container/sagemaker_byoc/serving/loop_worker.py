@@ -29,6 +29,8 @@ class LoopWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         self.connections: set[Connection] = set()
         self._ending: float | None = None
         self._told = asyncio.Event()
+        # What it finds is kept in the class that is asked, and looked for in this one: a subclass gets the slow parser.
+        ASGIProtocol._check_h1c_protocol_available()  # noqa: SLF001
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
