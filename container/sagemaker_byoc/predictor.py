@@ -1,8 +1,9 @@
 """The Flask app: every route of the container, and what Flask's own errors look like to the caller."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, NotFound
@@ -12,11 +13,14 @@ from sagemaker_byoc.serving.exchange import Answer
 from sagemaker_byoc.serving.service import Service
 from sagemaker_byoc.serving.shortcut import body_size, header_list, read_request
 
+if TYPE_CHECKING:
+    from sagemaker_byoc.serving.model_routes import ModelRoutes
+
 OWN_PATHS = frozenset({"/ping", "/invocations", "/execution-parameters", "/metrics", "/openapi.json", "/models"})
 
 
-def create_app(service: Service) -> Flask:
-    """The app over one worker's service."""
+def create_app(service: Service, models: "ModelRoutes | None" = None) -> Flask:
+    """The app over one worker's service, and over all its models where there are many."""
     app = Flask("sagemaker_byoc", static_folder=None)
 
     @app.route("/ping", methods=["GET", "POST"])
@@ -35,9 +39,39 @@ def create_app(service: Service) -> Flask:
     def metrics() -> Response:
         return _respond(service.scrape(request.headers.get("Accept", "")))
 
+    if models is not None:
+        _add_models(app, service, models)
     app.register_error_handler(HTTPException, _answer_http_error)
     app.register_error_handler(Exception, _answer_bug(app))
     return app
+
+
+def _add_models(app: Flask, service: Service, models: "ModelRoutes") -> None:
+    app.url_map.merge_slashes = False  # a model's name may hold any character
+
+    @app.route("/models", methods=["POST"])
+    def load_model() -> Response:
+        return _respond(models.load(request.get_data()))
+
+    @app.route("/models", methods=["GET"])
+    def list_models() -> Response:
+        asked = request.args
+        return _respond(models.list(asked.get("next_page_token") or asked.get("nextPageToken") or ""))
+
+    @app.route("/models/<path:name>", methods=["GET"])
+    def describe_model(name: str) -> Response:
+        return _respond(models.describe(name))
+
+    @app.route("/models/<path:name>", methods=["DELETE"])
+    def unload_model(name: str) -> Response:
+        return _respond(models.unload(name))
+
+    @app.route("/models/<path:name>/invoke", methods=["POST"])
+    def invoke_model(name: str) -> Response:
+        environ = request.environ
+        return _respond(
+            service.invoke(lambda deadline: replace(read_request(environ, deadline), target=name), body_size(environ))
+        )
 
 
 def route_finder(application: Any) -> Callable[[str], bool]:

@@ -23,6 +23,7 @@ from sagemaker_byoc.serving.shortcut import Shortcut
 
 if TYPE_CHECKING:
     from sagemaker_byoc.serving.arbiter import Seat
+    from sagemaker_byoc.serving.many_models import ManyModels
 
 
 @dataclass(frozen=True)
@@ -54,27 +55,46 @@ class WorkerPlan:
         if self.settings.lane == "asgi":
             from sagemaker_byoc import asgi  # noqa: PLC0415 - the other lane needs none of it
 
-            return asgi.application(application, service, self.settings.shortcut and not app_file)
+            return asgi.application(application, service, self._answers_directly(app_file))
         return application if self.behind_nginx else LoggedApplication(application)
+
+    def _answers_directly(self, app_file: Path | None) -> bool:
+        """Whether the event loop may run invocations: where they may wait for each other they need threads."""
+        settings = self.settings
+        return settings.shortcut and not (app_file or settings.multi_model or settings.sessions)
 
     def _ours(self, service: Service, app_file: Path | None, seat: "Seat") -> WSGIApplication:
         """The functions of inference.py, and an application of the user's beside them if there is one."""
-        routes = _Routes(service)
+        models = self._models(service) if self.settings.multi_model else None
+        routes = _Routes(service, models)
         ours = Shortcut(service, lambda: routes.app) if self.settings.shortcut else routes.app
         beside = users.Beside(ours)
 
         def load() -> None:
             started = time.monotonic()
+            if models is not None:
+                # It answers as a model does, for whichever of them is asked.
+                models.begin(seat.waits, lambda: service.model.finish(models))  # type: ignore[arg-type]
+                return
             model = Model.load(service.settings, service.metrics)
             if app_file:
                 beside.add(*self._users(app_file), model.value)
             service.model.finish(model)
             service.metrics.model_loaded(time.monotonic() - started)
 
-        what = f"model {self.settings.paths.model}"
+        what = f"model {self.settings.paths.model}" if models is None else "the worker for many models"
         Loading(what, load, service.model.fail, seat.publish, self.readiness).start()
         service.watch.start()
         return beside if app_file else ours
+
+    def _models(self, service: Service) -> "ManyModels":
+        from sagemaker_byoc.serving.many_models import ManyModels  # noqa: PLC0415 - few endpoints have many
+        from sagemaker_byoc.serving.model_registry import ModelRegistry  # noqa: PLC0415
+        from sagemaker_byoc.serving.model_store import ModelStore  # noqa: PLC0415
+
+        settings = replace(service.settings, lane="wsgi")
+        store = ModelStore(settings, lambda one, import_code: Model.load(one, service.metrics, import_code))
+        return ManyModels(settings, ModelRegistry(self.readiness.folder / "models"), store)
 
     def _service(self, seat: "Seat") -> Service:
         settings = replace(self.settings, device=self.settings.device or find_devices(os.environ).name)
@@ -119,9 +139,11 @@ class _Routes:
     """The Flask app, made when the first request asks for it: it is of no use to a worker that is starting."""
 
     service: Service
+    models: "ManyModels | None"
 
     @cached_property
     def app(self) -> WSGIApplication:
         from sagemaker_byoc.predictor import create_app  # noqa: PLC0415
+        from sagemaker_byoc.serving.model_routes import ModelRoutes  # noqa: PLC0415
 
-        return create_app(self.service)
+        return create_app(self.service, ModelRoutes(self.models) if self.models else None)

@@ -31,6 +31,18 @@ _STREAMS = f"""
             proxy_send_timeout {STREAM_SECONDS}s;
         }}"""
 
+# Loading takes longer than answering; the answer comes when the model is there.
+_MODELS = """
+        location = /models {
+            proxy_pass http://workers;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $http_host;
+            proxy_read_timeout @{seconds}s;
+            proxy_next_upstream error;
+            error_page 502 = @not_answered;
+        }"""
+
 
 class NginxTemplate(Template):
     """A template whose tokens are `@{name}`, as nginx is full of `$names` of its own."""
@@ -65,13 +77,17 @@ def render(settings: ServeSettings, run: Path) -> str:
         modules=f"load_module {HEADERS_MODULE};" if HEADERS_MODULE.exists() else "",
         banner="more_clear_headers Server;" if HEADERS_MODULE.exists() else "",
         upgrade=_UPGRADE if settings.lane == "asgi" else "",
-        streams=_STREAMS if settings.lane == "asgi" else "",
+        streams=(_STREAMS if settings.lane == "asgi" else "") + (_model_lines(settings) if settings.multi_model else ""),
         drain=DRAIN_SECONDS,
         connections=min(8192, resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
         host=settings.bind_host,
         port=settings.port,
         timeout=max(1, round(settings.timeout)),
     )
+
+
+def _model_lines(settings: ServeSettings) -> str:
+    return NginxTemplate(_MODELS).substitute(seconds=max(1, round(settings.model_load_timeout)))
 
 
 def _slot_lines(settings: ServeSettings, run: Path) -> str:

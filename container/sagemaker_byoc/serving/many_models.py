@@ -1,0 +1,313 @@
+"""All models of a multi-model endpoint, whichever worker is asked.
+
+Each worker holds all models that are loaded. The worker that is asked to load one writes it into the registry, loads
+it, has the others load it too and only then answers; a worker that starts later loads what the registry lists. What it
+has not loaded yet, or what was put aside for want of memory, is loaded when it is asked for.
+
+Source: "Build Your Own Container for SageMaker AI Multi-Model Endpoints" of the Amazon SageMaker developer guide.
+"""
+
+import logging
+import math
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+from sagemaker_byoc.errors import (
+    ByocError,
+    DeadlineExceeded,
+    HandlerError,
+    MalformedBody,
+    ModelAlreadyLoaded,
+    ModelNotFound,
+    ModelNotReady,
+    NotEnoughMemory,
+)
+from sagemaker_byoc.memory import MemoryReading, describe_out_of_memory, read_memory, unused_memory
+from sagemaker_byoc.serving.exchange import Answer, Request
+from sagemaker_byoc.serving.handlers import Handler
+from sagemaker_byoc.serving.model_registry import ASIDE, LOADED, LOADING, ModelRecord, ModelRegistry
+from sagemaker_byoc.serving.model_store import Held, ModelStore, is_out_of_memory
+from sagemaker_byoc.serving.peers import Message, PeerReply, Peers
+from sagemaker_byoc.serving.settings import ServeSettings
+from sagemaker_byoc.serving.streams import Watched
+
+TARGET_MODEL = "X-Amzn-SageMaker-Target-Model"
+MB = 1_000_000
+log = logging.getLogger(__name__)
+
+
+class ManyModels:
+    """What one worker does for all: load, list, unload and invoke."""
+
+    joins_requests = False
+    is_async = False
+    handlers: Mapping[str, Handler] = MappingProxyType({})
+
+    def __init__(self, settings: ServeSettings, registry: ModelRegistry, store: ModelStore) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._store = store
+        self._peers = Peers(registry.folder, self._answer_peer)
+        self._lock = threading.Lock()
+        self._loading: dict[str, Future[None]] = {}
+
+    def begin(self, may_take_time: bool, ready: Callable[[], None]) -> None:
+        """Join the other workers, and call `ready` when this one may be asked: at once, or if others answer meanwhile
+        when the models that they have are here too, but after half of the time that loading may take in any case.
+        """
+        self._peers.listen()
+        with self._registry.locked():
+            self._repair()
+        if not (may_take_time and self.restore(self._settings.model_load_timeout / 2)):
+            threading.Thread(target=self.restore, args=(math.inf,), name="model-restore", daemon=True).start()
+        ready()
+
+    def restore(self, seconds: float) -> bool:
+        """Load what the registry lists, most recently used first; False if the time did not suffice."""
+        deadline = time.monotonic() + seconds
+        for record in reversed(self._registry.by_use()):
+            if time.monotonic() > deadline:
+                return False
+            try:
+                if record.state == LOADED:
+                    self._load_again(record.name, but_not_aside=True)
+            except ByocError as error:
+                log.warning("model %s is not loaded again before it is asked for: %s", record.name, error)
+        return True
+
+    def listed(self) -> list[ModelRecord]:
+        """The models that are loaded or put aside, in the order of names."""
+        return [record for record in self._registry.records() if record.state != LOADING]
+
+    def describe(self, name: str) -> ModelRecord:
+        """Raises ModelNotFound."""
+        record = self._registry.read(name)
+        if record is None or record.state == LOADING:
+            raise ModelNotFound(f"model {name!r} is not loaded.")
+        return record
+
+    def load(self, name: str, url: str) -> None:
+        """Load a model in all workers.
+
+        Raises ModelAlreadyLoaded, NotEnoughMemory, ModelNotFound or MalformedBody for a folder that cannot be one, and
+        HandlerError or UserCodeError for what the user's code raises.
+        """
+        record = ModelRecord(name, str(self._folder(url)), secrets.token_hex(8), LOADING)
+        with self._registry.locked():
+            self._repair()
+            if self._registry.read(name) is not None:
+                raise ModelAlreadyLoaded(f"model {name!r} is loaded already.")
+            self._make_room(self._needed(record) * (1 + self._peers.count()), record)
+            self._registry.write(record)
+            try:
+                self._load_everywhere(record)
+            except BaseException:
+                self._drop(name)
+                raise
+            self._registry.mark(record, LOADED)
+
+    def unload(self, name: str) -> None:
+        """Unload a model from all workers and give its memory back. Raises ModelNotFound, or DeadlineExceeded if
+        requests still run in it.
+        """
+        with self._registry.locked():
+            self._repair()
+            self.describe(name)
+            if not self._drop(name):
+                raise DeadlineExceeded(
+                    f"model {name!r} answers no new requests; {self._settings.timeout:g} s were not enough for those "
+                    "that it is answering, so its memory is not given back yet."
+                )
+        log.info("model %s is unloaded", name)
+
+    def invoke(self, request: Request) -> Answer:
+        """One request to the model that its path or its header names. Raises ModelNotFound or NotEnoughMemory."""
+        held = self._begin(request.target or self._named_in(request), request.deadline)
+        streams = False
+        try:
+            answer = held.model.invoke(request)
+            if not isinstance(answer.body, bytes):
+                streams = True
+                answer = replace(answer, body=Watched(answer.body, lambda _: self._store.end(held)))
+        except HandlerError as error:
+            if is_out_of_memory(error):
+                raise NotEnoughMemory(f"memory did not suffice for this request: {error}") from error
+            raise
+        else:
+            return answer
+        finally:
+            if not streams:
+                self._store.end(held)
+
+    def _begin(self, name: str, deadline: float) -> Held:
+        for _ in range(3):  # between loading and using, another worker may want the memory
+            held = self._store.begin(name)
+            if held is not None:
+                if self._registry.use(name):
+                    return held
+                self._store.end(held)
+            self.describe(name)
+            self._load_in_time(name, deadline)
+        raise NotEnoughMemory(f"model {name!r} was put aside again before it could be used; memory is too short.")
+
+    def _named_in(self, request: Request) -> str:
+        named = request.headers.get(TARGET_MODEL, "")
+        if not named:
+            raise ModelNotFound(f"the request names no model; ask /models/NAME/invoke, or send {TARGET_MODEL}.")
+        if self._registry.read(named) is None:
+            return next((record.name for record in self.listed() if record.url == named.rstrip("/")), named)
+        return named
+
+    def _folder(self, url: str) -> Path:
+        root = self._settings.paths.models.resolve()
+        folder = Path(url).resolve()
+        if not folder.is_relative_to(root) or folder == root:
+            raise MalformedBody(f"url is {url!r}; expected a folder below {root}, where the platform puts models.")
+        if not folder.is_dir():
+            raise ModelNotFound(f"url is {url!r}, and there is no such folder.")
+        return folder
+
+    def _load_everywhere(self, record: ModelRecord) -> None:
+        """Here first: an error of the code, or its size, is then known before the others begin."""
+        before = read_memory()
+        size = self._store.load(record)
+        self._registry.note_size(record.name, size)
+        self._make_room(size * self._peers.count(), record)
+        message = {"model": record.name, "seconds": self._settings.timeout}
+        for reply in self._peers.tell(message, self._settings.model_load_timeout):
+            if reply.content is None:
+                self._judge_loss(record, reply.pid, before)
+            elif "error" in reply.content:
+                raise _as_error(reply.content)
+        self._make_room(0, record)
+
+    def _judge_loss(self, record: ModelRecord, pid: int, before: MemoryReading) -> None:
+        """A worker has ended while it loaded a model that another had loaded well: for memory, or for its own reasons.
+
+        In the second case the worker that takes its place will load what the registry lists.
+        """
+        reason = describe_out_of_memory(before, read_memory())
+        if reason:
+            raise NotEnoughMemory(f"worker {pid} ended while it loaded model {record.name!r}: {reason}")
+        log.warning("worker %d has ended while it loaded model %s; the next one will load it", pid, record.name)
+
+    def _load_in_time(self, name: str, deadline: float) -> None:
+        """Load a model here in a thread, which goes on when this request's time is over. Raises ModelNotReady then."""
+        with self._lock:
+            loading = self._loading.get(name)
+            if loading is None:
+                loading = self._loading[name] = Future()
+                threading.Thread(target=self._load_for, args=(name, loading), name="model-load", daemon=True).start()
+        try:
+            loading.result(None if deadline == math.inf else max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            raise ModelNotReady(f"model {name!r} is being loaded: it was put aside, or this worker is new") from None
+
+    def _load_for(self, name: str, loading: Future[None]) -> None:
+        failure: BaseException | None = None
+        try:
+            self._load_again(name)
+        except BaseException as error:  # noqa: BLE001 - whoever waits is told
+            failure = error
+        with self._lock:
+            del self._loading[name]
+        if failure is None:
+            loading.set_result(None)
+        else:
+            loading.set_exception(failure)
+
+    def _load_again(self, name: str, but_not_aside: bool = False) -> None:
+        """Load a model here that the registry lists."""
+        with self._registry.locked():
+            record = self.describe(name)
+            if self._store.has(record) or (but_not_aside and record.state == ASIDE):
+                return
+            self._make_room(self._needed(record), record)
+            self._registry.note_size(name, self._store.load(record))
+            if record.state == ASIDE:
+                self._registry.mark(record, LOADED)
+
+    def _needed(self, record: ModelRecord) -> int:
+        """Bytes that one copy of the model will take: what it took last, else what its files do."""
+        size = self._registry.size(record.name)
+        if size is not None:
+            return size
+        return sum(path.stat().st_size for path in Path(record.url).rglob("*") if path.is_file())
+
+    def _make_room(self, needed: int, record: ModelRecord) -> None:
+        """Put models aside until so many bytes are left. Raises NotEnoughMemory."""
+        busy: set[str] = set()
+        while (left := self._left()) is not None and needed > left:
+            others = [one for one in self._registry.by_use() if one.state == LOADED and one.name not in busy]
+            others = [one for one in others if one.name != record.name]
+            if self._settings.model_eviction == "off" or not others:
+                raise NotEnoughMemory(
+                    f"model {record.name!r} needs {needed / MB:.0f} MB more in all workers, and "
+                    f"{max(0, left) / MB:.0f} MB are left."
+                )
+            if not self._put_aside(others[0]):
+                busy.add(others[0].name)
+
+    def _left(self) -> int | None:
+        """Bytes that models may still take; None where there is no limit."""
+        unused = unused_memory()
+        if not self._settings.model_memory_mb:
+            return unused
+        replies = self._peers.tell({"taken": True}, self._settings.timeout)
+        taken: int = self._store.taken + sum(reply.content["taken"] for reply in replies if reply.content)
+        left = self._settings.model_memory_mb * MB - taken
+        return left if unused is None else min(left, unused)
+
+    def _put_aside(self, record: ModelRecord) -> bool:
+        """Free a model's memory in all workers; False, and nothing has changed for callers, if it is in use."""
+        self._registry.mark(record, ASIDE)
+        if self._store.unload(record.name, 0) and _all_done(self._tell(record.name, 0)):
+            log.info("model %s is put aside: it was used longest ago, and memory is short", record.name)
+            return True
+        self._registry.mark(record, LOADED)
+        return False
+
+    def _drop(self, name: str) -> bool:
+        """Take a model out of the registry and out of all workers; False if requests in it go on."""
+        self._registry.remove(name)
+        here = self._store.unload(name, self._settings.timeout)
+        return _all_done(self._tell(name, self._settings.timeout)) and here
+
+    def _repair(self) -> None:
+        """A record that says `loading` while nobody holds the lock is of a worker that has died over it."""
+        for record in self._registry.records():
+            if record.state == LOADING:
+                log.warning("model %s is not loaded: the worker that loaded it has ended", record.name)
+                self._drop(record.name)
+
+    def _tell(self, name: str, seconds: float) -> list[PeerReply]:
+        return self._peers.tell({"model": name, "seconds": seconds}, seconds + self._settings.model_load_timeout)
+
+    def _answer_peer(self, message: Message) -> Message:
+        """Another worker, which holds the lock, has changed a record: do as it says."""
+        if "taken" in message:
+            return {"taken": self._store.taken}
+        record = self._registry.read(message["model"])
+        if record is None or record.state == ASIDE:
+            return {"done": self._store.unload(message["model"], message["seconds"])}
+        try:
+            return {"size": self._store.load(record)}
+        except ByocError as error:
+            return {"error": type(error).__name__, "message": str(error), "status": error.status}
+
+
+def _all_done(replies: list[PeerReply]) -> bool:
+    """A worker that has died holds nothing any more."""
+    return all(reply.content is None or reply.content.get("done", False) for reply in replies)
+
+
+def _as_error(content: Message) -> ByocError:
+    if content["error"] == NotEnoughMemory.__name__:
+        return NotEnoughMemory(content["message"])
+    return HandlerError(content["message"], content["status"])

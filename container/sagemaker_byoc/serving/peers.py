@@ -1,0 +1,101 @@
+"""How workers tell each other that a model's record has changed: a socket and a thread of each, for nothing else.
+
+Not by HTTP over the slots' sockets: their threads may all wait for the very load that they would have to answer for,
+and what callers can reach must not be able to load anything.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Message = dict[str, Any]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PeerReply:
+    """What one worker has answered; None when it died before it could."""
+
+    pid: int
+    content: Message | None
+
+
+class Peers:
+    """One worker's ear, and its voice to the others."""
+
+    def __init__(self, folder: Path, answer: Callable[[Message], Message]) -> None:
+        self._folder = folder
+        self._answer = answer
+
+    def listen(self) -> None:
+        """Answer the others from now on, in a thread."""
+        path = self._folder / f"worker-{os.getpid()}.peer"
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(path))
+        listener.listen()
+        threading.Thread(target=self._serve, args=(listener,), name="model-peer", daemon=True).start()
+
+    def tell(self, message: Message, seconds: float) -> list[PeerReply]:
+        """Send a message to all other workers that live; returns what each has answered within the time."""
+        connections = [(pid, peer) for pid in self._others() if (peer := self._connect(pid)) is not None]
+        if not connections:
+            return []
+        with ThreadPoolExecutor(len(connections)) as pool:
+            return list(pool.map(lambda one: self._ask(one[0], one[1], message, seconds), connections))
+
+    def count(self) -> int:
+        """How many other workers listen."""
+        return len(self._others())
+
+    def _others(self) -> list[int]:
+        found = []
+        for path in sorted(self._folder.glob("worker-*.peer")):
+            pid = int(path.stem.removeprefix("worker-"))
+            if not Path("/proc", str(pid)).exists():
+                path.unlink(missing_ok=True)
+            elif pid != os.getpid():
+                found.append(pid)
+        return found
+
+    def _connect(self, pid: int) -> socket.socket | None:
+        peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            peer.connect(str(self._folder / f"worker-{pid}.peer"))
+        except (FileNotFoundError, ConnectionRefusedError):  # it ends, or another process has its number by now
+            peer.close()
+            return None
+        return peer
+
+    def _ask(self, pid: int, peer: socket.socket, message: Message, seconds: float) -> PeerReply:
+        with peer, contextlib.suppress(OSError, ValueError):
+            peer.settimeout(seconds)
+            peer.sendall(json.dumps(message).encode() + b"\n")
+            with peer.makefile("rb") as stream:
+                line = stream.readline()
+            if line.endswith(b"\n"):
+                return PeerReply(pid, json.loads(line))
+        return PeerReply(pid, None)
+
+    def _serve(self, listener: socket.socket) -> None:
+        while True:
+            peer, _ = listener.accept()
+            with peer, contextlib.suppress(OSError, ValueError):  # who asked may have died
+                with peer.makefile("rb") as stream:
+                    line = stream.readline()
+                peer.sendall(json.dumps(self._answer_safely(json.loads(line))).encode() + b"\n")
+
+    def _answer_safely(self, message: Message) -> Message:
+        try:
+            return self._answer(message)
+        except BaseException as error:
+            log.exception("the runtime failed at %s", message)
+            return {"error": type(error).__name__, "message": str(error), "status": 500}
