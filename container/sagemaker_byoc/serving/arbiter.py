@@ -20,6 +20,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.sock import UnixSocket
 
+from sagemaker_byoc.memory import describe_out_of_memory, read_memory
 from sagemaker_byoc.serving.deadlines import Limits
 from sagemaker_byoc.serving.readiness import Readiness
 from sagemaker_byoc.serving.slots import Slot, SlotSocket
@@ -77,6 +78,9 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self._seat = seat
 
     def load(self) -> Any:
+        """In the worker, when gunicorn has set its signal handlers: SIGABRT is to show where each thread is."""
+        faulthandler.disable()
+        faulthandler.enable()
         return self._load(self._seat)
 
     def run(self) -> None:
@@ -94,6 +98,7 @@ class SlotArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         self._not_before: dict[int, float] = {}
         self._to_reload: deque[int] = deque()
         self._replacement: tuple[Any, Any] | None = None
+        self._memory = read_memory()
         super().__init__(server)
 
     def setup(self, app: Any) -> None:
@@ -167,13 +172,13 @@ class SlotArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
             kept.close()
         own = UnixSocket(str(seat.slot.path), self.cfg, self.log, fd=os.dup(seat.socket.socket.fileno()))
         worker.sockets = [*self.LISTENERS, own]
-        faulthandler.enable()
         self._server.sit(seat)
 
     def _stand_up(self, _arbiter: Any, worker: Any) -> None:
         """In the master, after a worker's end."""
         seat = worker.seat
         number = seat.slot.number
+        self._tell_want_of_memory(number)
         if self._replacement is not None and worker in self._replacement:
             self._end_replacement(worker, *self._replacement)
             return
@@ -190,6 +195,13 @@ class SlotArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
             seat.socket.discard()
         else:
             self._kept[number] = seat.socket
+
+    def _tell_want_of_memory(self, number: int) -> None:
+        memory = read_memory()
+        reason = describe_out_of_memory(self._memory, memory)
+        self._memory = memory
+        if reason:
+            log.error("the worker of slot %d ended: %s; fewer workers need less", number, reason)
 
     def _go_on_reloading(self) -> None:
         if self._replacement is None:

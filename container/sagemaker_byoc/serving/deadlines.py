@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 DRAIN_SECONDS = 24  # requests in flight may finish
 STOP_SECONDS = 28  # after this, what is still there is killed
-SILENT_SECONDS = 30.0  # a loaded worker whose main loop stands still this long is stuck, whatever it does
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sagemaker_byoc.serving.deadlines import DRAIN_SECONDS, SILENT_SECONDS, Limits
+from sagemaker_byoc.serving.deadlines import DRAIN_SECONDS, Limits
 from sagemaker_byoc.serving.metrics import DIRECTORY
 from sagemaker_byoc.serving.readiness import RUN_DIRECTORY, Readiness
 from sagemaker_byoc.serving.settings import ServeSettings
@@ -65,7 +65,7 @@ def places(settings: ServeSettings) -> int:
 
 def limits(settings: ServeSettings) -> Limits:
     """How long a worker may stand still: a prediction may hold Python's lock as long as a request may take."""
-    return Limits(loading=settings.model_load_timeout, serving=max(SILENT_SECONDS, settings.timeout + 1))
+    return Limits(loading=settings.model_load_timeout, serving=max(settings.silent_seconds, settings.timeout + 1))
 
 
 def environment(settings: ServeSettings, environ: Mapping[str, str], run: Path, behind_nginx: bool) -> dict[str, str]:

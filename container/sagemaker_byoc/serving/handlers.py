@@ -30,6 +30,7 @@ ARGUMENTS = {
     "transform_fn": 4,
     STREAM: 2,
 }
+_OWN_FOLDER = f"{Path(__file__).parent}/"
 log = logging.getLogger(__name__)
 
 
@@ -199,12 +200,15 @@ def _status(error: BaseException) -> int | None:
 def _users_part(error: BaseException) -> BaseException:
     """The error with its trace starting at the user's first frame."""
     trace = error.__traceback__
-    return error.with_traceback(trace.tb_next if trace and trace.tb_next else trace)
+    while trace and trace.tb_next and trace.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
+        trace = trace.tb_next
+    return error.with_traceback(trace)
 
 
 def _place(error: BaseException) -> str:
     """File and line, in the user's code, of the innermost frame outside installed packages."""
     frames = users_frames(error)
     own = [f for f in frames if "site-packages" not in f.filename and "dist-packages" not in f.filename] or frames
+    own = [f for f in own if not f.filename.startswith(_OWN_FOLDER)] or own
     own = [f for f in own if "/lib/python3" not in f.filename] or own
     return f"{Path(own[-1].filename).name}, line {own[-1].lineno}" if own else "an unknown place"

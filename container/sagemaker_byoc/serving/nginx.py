@@ -15,20 +15,29 @@ from sagemaker_byoc.serving.slots import slots
 # Debian's package libnginx-mod-http-headers-more-filter: without it nginx cannot leave its own name out.
 HEADERS_MODULE = Path("/usr/lib/nginx/modules/ngx_http_headers_more_filter_module.so")
 STREAM_SECONDS = 1900  # the platform ends a stream of both directions after 30 minutes
-_UPGRADE = """map $http_upgrade $connection_header {
-        default upgrade;
-        "" "";
+_UPGRADE = """map $http_upgrade $is_stream {
+        default "";
+        ~*^websocket$ yes;
     }"""
 _STREAMS = f"""
-        location = /invocations-bidirectional-stream {{
+        # A stream in both directions may come on any path. The status is ours alone: it leads to the place below.
+        error_page 418 = @stream;
+        if ($is_stream) {{
+            return 418;
+        }}
+
+        location @stream {{
             proxy_pass http://workers;
             proxy_http_version 1.1;
             proxy_set_header Upgrade $http_upgrade;
-            proxy_set_header Connection $connection_header;
+            proxy_set_header Connection upgrade;
             proxy_set_header Host $http_host;
             proxy_buffering off;
+            proxy_connect_timeout 5s;
             proxy_read_timeout {STREAM_SECONDS}s;
             proxy_send_timeout {STREAM_SECONDS}s;
+            recursive_error_pages on;
+            error_page 502 = @not_answered;
         }}"""
 
 # Loading takes longer than answering; the answer comes when the model is there.
@@ -77,7 +86,8 @@ def render(settings: ServeSettings, run: Path) -> str:
         modules=f"load_module {HEADERS_MODULE};" if HEADERS_MODULE.exists() else "",
         banner="more_clear_headers Server;" if HEADERS_MODULE.exists() else "",
         upgrade=_UPGRADE if settings.lane == "asgi" else "",
-        streams=(_STREAMS if settings.lane == "asgi" else "") + (_model_lines(settings) if settings.multi_model else ""),
+        streams=(_STREAMS if settings.lane == "asgi" else "")
+        + (_model_lines(settings) if settings.multi_model else ""),
         drain=DRAIN_SECONDS,
         connections=min(8192, resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
         host=settings.bind_host,

@@ -148,6 +148,12 @@ class ServeSettings:
         default="`480`",
         meaning="seconds that a worker may take to load its model before it is started anew",
     )
+    silent_seconds: float = _variable(
+        "BYOC_SILENT_SECONDS",
+        read=lambda environ, name: read_seconds(environ, name, 30.0),
+        default="`30`, and never less than a request may take",
+        meaning="seconds without a sign of life after which a worker is ended, its stacks are logged and another starts",
+    )
     max_request_mb: int = _variable(
         "BYOC_MAX_REQUEST_MB",
         read=_whole(1100, 0),

@@ -1,0 +1,232 @@
+"""Workers in their slots: reloaded, killed, stuck, too busy."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from tests.support.load import clients
+from tests.support.processes import alive
+from tests.support.serving import Endpoint
+from tests.support.waiting import wait_until
+
+Serve = Callable[..., AbstractContextManager[Endpoint]]
+ONE = b'{"seconds": 0}'
+nginx_only = pytest.mark.parametrize("front", [pytest.param("on", marks=pytest.mark.nginx, id="nginx")])
+
+
+def version_of(endpoint: Endpoint) -> str:
+    version: str = endpoint.invoke(ONE).json["version"]
+    return version
+
+
+@pytest.fixture
+def versions(tmp_path: Path) -> Path:
+    """The file that says which version model_fn loads; the first one is there."""
+    (tmp_path / "version").write_text("1")
+    return tmp_path / "version"
+
+
+def folder(versions: Path, **more: str) -> dict[str, str]:
+    return {"TEST_FOLDER": str(versions.parent), "SAGEMAKER_MODEL_SERVER_WORKERS": "2", **more}
+
+
+@nginx_only
+def test_reload_under_load_brings_the_new_model_and_fails_no_request(serve: Serve, versions: Path) -> None:
+    """13.2, 14.8: SIGHUP replaces worker by worker, each when its successor has loaded."""
+    with serve("versions", folder(versions)) as endpoint:
+        endpoint.wait_until_ready()
+        before = endpoint.workers()
+        with clients(endpoint.port, 8, ONE) as load:
+            wait_until(lambda: load.answered > 100, "traffic", 20)
+            versions.write_text("2")
+            endpoint.process.send_signal(signal.SIGHUP)
+            endpoint.wait_for_line("reloaded: every slot has a new worker")
+            wait_until(lambda: not before & endpoint.workers(), "the old workers to be gone", 20)
+            seen = load.answered
+            wait_until(lambda: load.answered > seen + 100, "more traffic", 20)
+        assert load.failures == []
+        assert set(load.statuses) == {200}
+        assert {version_of(endpoint) for _ in range(20)} == {"2"}
+
+
+@nginx_only
+def test_reload_of_a_model_that_cannot_be_loaded_changes_nothing(serve: Serve, versions: Path) -> None:
+    """14.8: the old workers go on, and the log says why."""
+    with serve("versions", folder(versions)) as endpoint:
+        endpoint.wait_until_ready()
+        before = endpoint.workers()
+        versions.write_text("broken")
+        endpoint.process.send_signal(signal.SIGHUP)
+        endpoint.wait_for_line("the reload is given up")
+        assert "this version cannot be loaded" in endpoint.log
+        wait_until(lambda: endpoint.workers() == before, "the failed worker to be gone", 20)
+        assert {version_of(endpoint) for _ in range(20)} == {"1"}
+        versions.write_text("3")
+        endpoint.process.send_signal(signal.SIGHUP)
+        endpoint.wait_for_line("reloaded: every slot has a new worker")
+        wait_until(lambda: version_of(endpoint) == "3", "the new model", 20)
+
+
+@nginx_only
+def test_killed_worker_costs_its_own_requests_only_and_is_soon_back(serve: Serve, versions: Path) -> None:
+    """13.3: the other slot answers meanwhile."""
+    with serve("versions", folder(versions)) as endpoint:
+        endpoint.wait_until_ready()
+        victim = endpoint.invoke(ONE).json["pid"]
+        with clients(endpoint.port, 8, b'{"seconds": 0.02}') as load:
+            wait_until(lambda: load.answered > 50, "traffic", 20)
+            os.kill(victim, signal.SIGKILL)
+            killed = time.monotonic()
+            wait_until(lambda: victim not in endpoint.workers() and len(endpoint.workers()) == 2, "another", 20)
+            seen = load.answered
+            wait_until(lambda: load.answered > seen + 200, "more traffic", 20)
+        assert load.failures == []
+        assert load.statuses[200] > 200
+        assert sum(load.statuses.values()) - load.statuses[200] <= 8, load.statuses
+        assert time.monotonic() - killed < 20
+
+
+def test_request_after_the_only_workers_end_waits_for_the_next_one(serve: Serve, versions: Path) -> None:
+    """13.3: its socket stays, and so does a caller's patience."""
+    with serve("versions", {**folder(versions), "SAGEMAKER_MODEL_SERVER_WORKERS": "1"}) as endpoint:
+        endpoint.wait_until_ready()
+        first = endpoint.invoke(ONE).json["pid"]
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: not alive(first), "its end", 10)
+        assert endpoint.invoke(ONE, seconds=20).status == 200
+
+
+@nginx_only
+def test_worker_whose_threads_are_all_stuck_is_replaced(serve: Serve) -> None:
+    """14.7: callers get 504, the log says where each thread is, and the slot lives again."""
+    env = {"BYOC_THREADS": "2", "SAGEMAKER_MODEL_SERVER_TIMEOUT": "1"}
+    with serve("sticks", env) as endpoint, ThreadPoolExecutor(2) as pool:
+        endpoint.wait_until_ready()
+        first = endpoint.invoke(b"1").json
+        stuck = list(pool.map(lambda _: endpoint.invoke(b'"lock"'), range(2)))
+        assert [reply.status for reply in stuck] == [504, 504]
+        endpoint.wait_for_line("all 2 threads of this worker are in a function that has not returned in time")
+        wait_until(lambda: endpoint.invoke(b"1").status == 200, "the slot to live again", 20)
+        assert endpoint.invoke(b"1").json != first
+        assert 'inference.py", line' in endpoint.log
+
+
+@nginx_only
+def test_one_stuck_thread_is_no_reason_to_replace_a_worker(serve: Serve) -> None:
+    """14.7."""
+    env = {"BYOC_THREADS": "2", "SAGEMAKER_MODEL_SERVER_TIMEOUT": "1"}
+    with serve("sticks", env) as endpoint:
+        endpoint.wait_until_ready()
+        first = endpoint.invoke(b"1").json
+        assert endpoint.invoke(b'"lock"').status == 504
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            assert endpoint.invoke(b"1").json == first
+
+
+@nginx_only
+def test_too_many_requests_are_turned_away_at_once_with_retry_after(serve: Serve, tmp_path: Path) -> None:
+    """15.4, 15.10: bounded queues; nginx refuses what they cannot hold."""
+    gate = tmp_path / "gate"
+    env = {"TEST_GATE": str(gate), "BYOC_THREADS": "1", "BYOC_QUEUE_LIMIT": "2", "BYOC_OVERLOAD_STATUS": "429"}
+    with serve("slow_predict", env) as endpoint, ThreadPoolExecutor(3) as pool:
+        endpoint.wait_until_ready()
+        held = [pool.submit(endpoint.invoke, b"[1]") for _ in range(3)]
+        endpoint.wait_for_line("predicting")
+        try:
+            wait_until(lambda: endpoint.invoke(b"[1]", seconds=5).status == 429, "a refusal", 10)
+            began = time.monotonic()
+            refused = endpoint.invoke(b"[1]")
+            assert time.monotonic() - began < 1
+            assert refused.error["type"] == "Overloaded"
+            assert refused.headers["retry-after"] == "1"
+        finally:
+            gate.touch()
+        assert [reply.result().status for reply in held] == [200] * 3
+
+
+@nginx_only
+def test_request_whose_caller_has_gone_never_reaches_the_model(serve: Serve, tmp_path: Path) -> None:
+    """15.2: nobody waits for it any more."""
+    gate = tmp_path / "gate"
+    env = {"TEST_GATE": str(gate), "BYOC_THREADS": "1", "SAGEMAKER_MODEL_SERVER_TIMEOUT": "2"}
+    with serve("slow_predict", env) as endpoint, ThreadPoolExecutor(4) as pool:
+        endpoint.wait_until_ready()
+        replies = list(pool.map(lambda _: endpoint.invoke(b"[1]").status, range(4)))
+        assert replies == [504] * 4
+        gate.touch()
+        assert endpoint.invoke(b"[1]").status == 200
+        assert endpoint.log.count("predicting") == 2
+
+
+@nginx_only
+def test_each_slot_gets_its_share_and_none_has_a_queue_while_another_is_idle(serve: Serve) -> None:
+    """14.7: nginx sees how busy each worker is."""
+    env = {"SAGEMAKER_MODEL_SERVER_WORKERS": "4"}
+    with serve("works_on_one_core", env) as endpoint:
+        endpoint.wait_until_ready()
+        with clients(endpoint.port, 4, b'{"seconds": 0.02}') as load:
+            wait_until(lambda: load.answered > 400, "traffic", 60)
+        counts = [load.bodies[body] for body in load.bodies]
+        assert len(counts) == 4
+        assert min(counts) > 0.8 * sum(counts) / 4, counts
+
+
+@nginx_only
+def test_body_over_the_limit_is_refused_before_it_is_read(serve: Serve) -> None:
+    """15.3: 413, as JSON."""
+    with serve("echoes", {"BYOC_MAX_REQUEST_MB": "1"}) as endpoint:
+        endpoint.wait_until_ready()
+        reply = endpoint.invoke(b"1" * (1 << 20) + b"1")
+        assert reply.status == 413
+        assert "BYOC_MAX_REQUEST_MB" in reply.error["message"]
+
+
+def test_one_line_of_json_tells_of_each_request(serve: Serve) -> None:
+    """13.12: with the caller's inference id, on standard output."""
+    with serve("echoes") as endpoint:
+        endpoint.wait_until_ready()
+        endpoint.invoke(b"[1, 2]", headers={"X-Amzn-SageMaker-Inference-Id": 'an "id"'})
+        endpoint.wait_for_line("inference_id")
+        line = json.loads(next(line for line in endpoint.log.splitlines() if "inference_id" in line))
+        assert line["inference_id"] == 'an "id"'
+        assert (line["method"], line["path"], line["status"]) == ("POST", "/invocations", 200)
+        assert (line["request_bytes"], line["response_bytes"]) == (6, 5)
+        assert isinstance(line["milliseconds"], int)
+
+
+@nginx_only
+def test_worker_that_stands_still_is_ended_with_its_stacks_in_the_log(serve: Serve, versions: Path) -> None:
+    """14.7: native code that keeps Python's lock cannot be asked; the master sees that nothing moves."""
+    env = {**folder(versions), "SAGEMAKER_MODEL_SERVER_TIMEOUT": "1", "BYOC_SILENT_SECONDS": "2"}
+    with serve("sticks", env) as endpoint:
+        endpoint.wait_until_ready()
+        assert endpoint.invoke(b'"python"').status == 504
+        endpoint.wait_for_line("has not moved for")
+        endpoint.wait_for_line('inference.py", line')
+        wait_until(lambda: len(endpoint.workers()) == 2, "another worker", 20)
+        assert endpoint.invoke(b"1").status == 200
+
+
+@nginx_only
+def test_first_piece_of_a_stream_leaves_before_the_second_is_made(serve: Serve, tmp_path: Path) -> None:
+    """15.11: chunked, unbuffered."""
+    import http.client
+
+    gate = tmp_path / "gate"
+    with serve("streams_numbers", {"TEST_GATE": str(gate)}) as endpoint:
+        endpoint.wait_until_ready()
+        connection = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=20)
+        connection.request("POST", "/invocations", b'{"count": 3, "gate": true}', {"Content-Type": "application/json"})
+        reply = connection.getresponse()
+        assert reply.getheader("Transfer-Encoding") == "chunked"
+        assert reply.readline() == b'{"number":0}\n'
+        gate.touch()
+        assert reply.read() == b'{"number":1}\n{"number":2}\n'
