@@ -94,6 +94,11 @@ def find_runtime(
     return None if for_predict_fn else _find_pickle(model_dir, allow_pickle)
 
 
+def has_runtime(model_dir: Path) -> bool:
+    """Whether find_runtime has something to load, or to refuse."""
+    return bool(preloadable(model_dir)) or _pickle(model_dir) is not None
+
+
 def find_onnx(model_dir: Path) -> Path | None:
     """model.onnx, or the only file of this kind."""
     if (model_dir / "model.onnx").is_file():
@@ -114,7 +119,7 @@ def preloadable(model_dir: Path) -> tuple[str, ...]:
 
 
 def _find_pickle(model_dir: Path, allow_pickle: bool) -> RuntimeModel | None:
-    path = next((found for end in PICKLES if (found := model_dir / f"model{end}").is_file()), None)
+    path = _pickle(model_dir)
     if path is None:
         return None
     if not allow_pickle:
@@ -133,3 +138,7 @@ def _find_pickle(model_dir: Path, allow_pickle: bool) -> RuntimeModel | None:
         )
     log.info("%s is unpickled and served by its predict method", path)
     return model
+
+
+def _pickle(model_dir: Path) -> Path | None:
+    return next((path for end in PICKLES if (path := model_dir / f"model{end}").is_file()), None)
