@@ -56,6 +56,7 @@ class BatchRuns:
     ) -> None:
         self._predict = predict
         self._policy = policy
+        self._custom = policy.join is not None or policy.split is not None
         self._observe = observe
         self._deliver = deliver
         self._strikes = 0
@@ -80,7 +81,7 @@ class BatchRuns:
                 item.error = DeadlineExceeded(
                     f"the request waited {now - item.since:.1f} s for the model, its whole time"
                 )
-            elif item.is_alive is not None and not item.is_alive():
+            elif item.is_alive is not None and not _is_alive(item.is_alive):
                 item.error = ClientGone("the client closed the connection while its request waited for the model")
             (kept if item.error is None else dropped).append(item)
         if dropped:
@@ -93,6 +94,9 @@ class BatchRuns:
         What fails together is halved and tried again. After twice the binary logarithm of the batch's size such tries,
         enough for one guilty request wherever it is, what is left runs alone: at worst each request once more.
         """
+        if len(batch) == 1:
+            self._learn(1, well_together=False, well_alone=self._attempt(batch, reason))
+            return
         parts, halving = [batch], 2 * len(batch).bit_length()
         well_together = well_alone = False
         while parts:
@@ -111,27 +115,37 @@ class BatchRuns:
         self._learn(len(batch), well_together, well_alone)
 
     def _attempt(self, part: list[Item], reason: str) -> bool:
-        """One run of the model. A request that is alone has its outcome after it, several only if all went well."""
+        """Whether one run of the model went well. If so, or if the request is alone, its outcome is delivered."""
+        return self._alone_went_well(part[0], reason) if len(part) == 1 else self._together_went_well(part, reason)
+
+    def _alone_went_well(self, item: Item, reason: str) -> bool:
         started = time.monotonic()
         try:
+            item.result = self._answers([item])[0] if self._custom else self._predict(item.data)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to this request
+            item.error = error
+        went_well, ended = item.error is None, time.monotonic()
+        self._deliver([item])
+        self._observe(BatchRecord(item.rows, 1, reason, started - item.since, ended - started))
+        return went_well
+
+    def _together_went_well(self, part: list[Item], reason: str) -> bool:
+        started = time.monotonic()
+        answers: list[Any] = []
+        try:
             answers = self._answers(part)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the request it came from
-            well = False
-            if len(part) == 1:
-                part[0].error = error
-            elif isinstance(error, rows.CannotSplitError):
-                self._tell_once(part, error)
-        else:
-            well = True
-            for item, answer in zip(part, answers, strict=True):
-                item.result = answer
+        except rows.CannotSplitError as error:
+            self._tell_once(part, error)
+        except BaseException as error:  # noqa: BLE001 - whose it is comes out when the parts are tried
+            log.debug("%d requests failed together: %r", len(part), error)
         ended = time.monotonic()
-        waited = started - min(item.since for item in part)
-        record = BatchRecord(sum(item.rows for item in part), len(part), reason, waited, ended - started)
-        if well or len(part) == 1:
+        for item, answer in zip(part, answers, strict=False):
+            item.result = answer
+        if answers:
             self._deliver(part)
-        self._observe(record)
-        return well
+        size, waited = sum(item.rows for item in part), started - min(item.since for item in part)
+        self._observe(BatchRecord(size, len(part), reason, waited, ended - started))
+        return bool(answers)
 
     def _answers(self, part: list[Item]) -> list[Any]:
         policy, counts = self._policy, [item.rows for item in part]
@@ -175,3 +189,11 @@ class BatchRuns:
                 sum(item.rows for item in part),
                 error,
             )
+
+
+def _is_alive(ask: Callable[[], bool]) -> bool:
+    try:
+        return ask()
+    except Exception:
+        log.exception("whether a client is still there could not be found out")
+        return True

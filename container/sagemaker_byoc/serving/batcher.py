@@ -37,6 +37,7 @@ class Batcher:
         self._queue: deque[Item] = deque()
         self._queued_rows = 0
         self._busy = False
+        self._found_idle = False
         self._wanted = 0
         self._gathered = _taken_lock()
         self._turn = _taken_lock()
@@ -56,11 +57,17 @@ class Batcher:
         """
         item = self._item(data, deadline, is_alive)
         with self._lock:
-            self._enqueue(item)
             leads, self._busy = not self._busy, True
+            alone = leads and not self._gathering.knows
+            if not alone:
+                self._enqueue(item)
+            self._gathering.arrived(item.since)
             if not leads:
                 item.wake = _taken_lock()
-        if leads:
+        if alone:
+            self._run([item], "idle")
+            self._pass_on()
+        elif leads:
             self._lead()
         elif not item.wake.acquire(timeout=min(max(deadline - time.monotonic(), 0.0), threading.TIMEOUT_MAX)):
             self._give_up(item)
@@ -77,8 +84,10 @@ class Batcher:
         item.future = loop.create_future()
         with self._lock:
             self._enqueue(item)
+            self._gathering.arrived(item.since)
             starts, self._busy = not self._busy, True
         if starts:
+            self._found_idle = True
             self._start_thread()
         timer = loop.call_later(min(deadline - item.since, threading.TIMEOUT_MAX), _resolve, [item])
         try:
@@ -110,7 +119,6 @@ class Batcher:
             )
         self._queue.append(item)
         self._queued_rows += item.rows
-        self._gathering.arrived(item.since)
         if self._wanted:
             self._wanted -= 1
             if not self._wanted or self._queued_rows >= self._policy.max_rows:
@@ -119,10 +127,13 @@ class Batcher:
 
     def _lead(self) -> None:
         """Run what has just come in this thread, and leave the rest to the batcher's."""
-        batch, reason = self._next()
-        if not batch:
-            return
-        self._run(batch, "idle" if len(batch) == 1 else reason)
+        batch, reason = self._next(found_idle=True)
+        if batch:
+            self._run(batch, reason)
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """A run in a request's thread has ended: what waits goes on in the batcher's."""
         with self._lock:
             self._busy = waits = bool(self._queue)
         if waits:
@@ -137,12 +148,13 @@ class Batcher:
     def _serve(self) -> None:
         while True:
             self._turn.acquire()
-            batch, reason = self._next()
+            found_idle, self._found_idle = self._found_idle, False
+            batch, reason = self._next(found_idle=found_idle)
             while batch:
                 self._run(batch, reason)
                 batch, reason = self._next()
 
-    def _next(self) -> tuple[list[Item], str]:
+    def _next(self, *, found_idle: bool = False) -> tuple[list[Item], str]:
         """The next batch and why it holds these requests; an empty one when nothing waits, and the model is idle."""
         while True:
             gathered = self._gather()
@@ -155,7 +167,7 @@ class Batcher:
                     reason = "gathered"
             batch = self._runs.drop_the_late(batch)
             if batch:
-                return batch, reason
+                return batch, "idle" if found_idle and len(batch) == 1 else reason
 
     def _gather(self) -> bool:
         """Let those who have just been answered come back, where that has proved to be worth it. False if nobody is."""

@@ -37,7 +37,7 @@ def kind_of(value: Any) -> Hashable | None:
         return (dict, kinds) if alike and all(kind is not None for _, kind in kinds) else None
     if _join_name(value) is None or not value.shape or not value.shape[0]:
         return None
-    return type(value), value.dtype, tuple(value.shape[1:]), str(getattr(value, "device", ""))
+    return type(value), value.dtype, value.shape[1:], getattr(value, "device", None)
 
 
 def join(values: Sequence[Any]) -> Any:

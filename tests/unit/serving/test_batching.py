@@ -381,6 +381,20 @@ def test_a_request_whose_client_has_gone_never_reaches_the_model() -> None:
         assert model.rows_of_calls() == [1, 1]
 
 
+def test_a_question_for_the_client_that_fails_is_no_reason_to_drop_it(caplog: pytest.LogCaptureFixture) -> None:
+    """Nor to leave anybody waiting."""
+
+    def is_alive() -> bool:
+        raise OSError("bad file descriptor")
+
+    model = Model()
+    with serving(model) as (batcher, _, pool):
+        with busy(model, batcher, pool):
+            waiting = wait_in_line(batcher, pool, [rows(1)], is_alive=is_alive)
+        assert waiting[0].result()[0, 0] == 2
+    assert "bad file descriptor" in caplog.text
+
+
 def test_requests_that_expire_during_the_search_for_a_guilty_one_are_dropped() -> None:
     """A retry is a run like any other."""
     model = Model()

@@ -1,6 +1,7 @@
 """Batching for an event loop: it goes on while the model runs, and its requests are treated as any other's."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -58,7 +59,7 @@ def test_the_loop_goes_on_while_the_model_runs_and_those_who_wait_go_together(ru
         assert model.rows_of_calls()[:2] == [1, 5]
         assert set(model.threads) == {"model"}
         await until(lambda: len(records) == len(model.calls))
-        assert [record.reason for record in records][:3] == ["drained", "drained", "retry"]
+        assert [record.reason for record in records][:3] == ["idle", "drained", "retry"]
 
     run(scenario())
 
@@ -82,6 +83,17 @@ def test_a_model_that_never_returns_holds_nobody_past_their_deadline(run: Run) -
 
     run(scenario())
     assert model.rows_of_calls() == [1, 1]
+
+
+def test_a_request_without_a_deadline_is_answered(run: Run) -> None:
+    """Infinity is a time too."""
+
+    async def scenario() -> None:
+        batcher = Batcher(Model(), BatchPolicy(), lambda record: None)
+        assert (await batcher.submit_async(rows(1), math.inf))[0, 0] == 2
+        assert batcher.submit(rows(1), math.inf)[0, 0] == 2
+
+    run(scenario())
 
 
 def test_a_task_that_is_cancelled_leaves_the_queue(run: Run) -> None:
