@@ -28,7 +28,7 @@ class AsyncService(Service):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._placement = Placement(self.settings.threads)
-        self._places = self.settings.threads + self.settings.queue
+        self._places = self.settings.places
         self._inside = 0
         self._known: Model | None = None
         self._was_ready = False
@@ -82,6 +82,7 @@ class AsyncService(Service):
     def streaming(self) -> Iterator[Model]:
         """The model, for a stream that takes a place until it is over."""
         self._inside += 1
+        self._was_ready = self._was_ready or self._readiness.is_ready()
         try:
             yield self.model.get(0)
         finally:
@@ -93,7 +94,7 @@ class AsyncService(Service):
         request = await caller.read(deadline)
         if model is not self._known:
             self._meet(model)
-        if model.is_async:
+        if model.is_async or model.joins_requests:
             return await self._take_place(self._await(model, request))
         if self._placement.is_quick:
             return self._placement.run_here(model.invoke, request)

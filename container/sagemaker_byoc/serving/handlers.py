@@ -128,10 +128,12 @@ class Handler:
         return HandlerError(text, status or HandlerError.status)
 
 
-def resolve_handlers(module: ModuleType) -> dict[str, Handler]:
-    """The functions that the module defines. Raises UserCodeError for a set that cannot predict."""
+def resolve_handlers(module: ModuleType, needs_model: bool = True) -> dict[str, Handler]:
+    """The functions that the module defines. Raises UserCodeError for a set that cannot predict, or that could only
+    with a model that needs no code.
+    """
     handlers = {name: _resolve(name, getattr(module, name)) for name in ARGUMENTS if hasattr(module, name)}
-    if not {"model_fn", "predict_fn", "transform_fn", STREAM} & set(handlers):
+    if needs_model and not {"model_fn", "predict_fn", "transform_fn", STREAM} & set(handlers):
         raise UserCodeError(
             f"{module.__file__} defines none of model_fn, predict_fn, transform_fn and {STREAM}; "
             "expected at least one of them."

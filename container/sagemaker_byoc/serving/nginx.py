@@ -22,6 +22,7 @@ _UPGRADE = """map $http_upgrade $is_stream {
 _STREAMS = f"""
         # A stream in both directions may come on any path. The status is ours alone: it leads to the place below.
         error_page 418 = @stream;
+        recursive_error_pages on;
         if ($is_stream) {{
             return 418;
         }}
@@ -36,7 +37,6 @@ _STREAMS = f"""
             proxy_connect_timeout 5s;
             proxy_read_timeout {STREAM_SECONDS}s;
             proxy_send_timeout {STREAM_SECONDS}s;
-            recursive_error_pages on;
             error_page 502 = @not_answered;
         }}"""
 
@@ -80,7 +80,7 @@ def render(settings: ServeSettings, run: Path) -> str:
         user="user root;" if os.geteuid() == 0 else "",
         run=run,
         slots=_slot_lines(settings, run),
-        idle=min(1024, settings.workers * (settings.threads + settings.queue)),
+        idle=min(1024, settings.workers * settings.places),
         body=settings.max_request_mb,
         overload=settings.overload_status,
         modules=f"load_module {HEADERS_MODULE};" if HEADERS_MODULE.exists() else "",
@@ -102,9 +102,8 @@ def _model_lines(settings: ServeSettings) -> str:
 
 def _slot_lines(settings: ServeSettings, run: Path) -> str:
     """One line a slot. What a worker's threads and its queue cannot hold is turned away here, at no cost to Python."""
-    places = max(settings.threads, settings.batch_max_rows) + settings.queue
     return "\n        ".join(
-        f"server unix:{slot.path} max_fails=0 max_conns={places};" for slot in slots(run, settings.workers)
+        f"server unix:{slot.path} max_fails=0 max_conns={settings.places};" for slot in slots(run, settings.workers)
     )
 
 
