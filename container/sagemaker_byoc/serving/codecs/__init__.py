@@ -13,7 +13,7 @@ from typing import Any
 from sagemaker_byoc.errors import HandlerError, MalformedBody, NotAcceptable, UnsupportedContentType
 from sagemaker_byoc.serving.codecs import json_text
 from sagemaker_byoc.serving.codecs.media_types import MediaType, listed_types, parse_accept, parse_media_type
-from sagemaker_byoc.serving.codecs.plain import as_array
+from sagemaker_byoc.serving.codecs.plain import as_array, as_plain, is_array
 from sagemaker_byoc.serving.codecs.reading import DEFAULT_LIMIT
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "MediaType",
     "choose_codec",
     "decode",
+    "decode_plain",
     "encode",
     "find_codec",
     "is_empty",
@@ -78,22 +79,26 @@ def decode(body: bytes | str, content_type: str, limit: int = DEFAULT_LIMIT) -> 
 
     Raises UnsupportedContentType or MalformedBody.
     """
-    media_type = parse_media_type(content_type)
-    codec = find_codec(media_type.name)
-    if codec is None:
-        said = f"content type {content_type!r} is not understood" if media_type.name else "there is no Content-Type"
-        raise UnsupportedContentType(
-            f"{said}; expected one of {known_types()}. Another type needs an input_fn in inference.py."
-        )
-    data = body.encode(media_type.charset) if isinstance(body, str) else bytes(body)
+    codec, charset = _codec_of(content_type)
+    data = body.encode(charset) if isinstance(body, str) else bytes(body)
     if is_empty(data, codec):
         raise MalformedBody(f"the request body is empty; expected {codec.content_type}.")
     try:
-        return codec.decode(data, media_type.charset, limit)
+        return codec.decode(data, charset, limit)
     except ModuleNotFoundError as error:
         raise UnsupportedContentType(
             f"{codec.content_type} needs the package {error.name}, which this image does not have."
         ) from error
+
+
+def decode_plain(body: bytes, content_type: str, limit: int = DEFAULT_LIMIT) -> Any:
+    """The same without NumPy: numbers and tables as Python's own values, the fields of CSV as text."""
+    codec, charset = _codec_of(content_type)
+    if codec.content_type == CSV and not is_empty(body, codec):
+        rows: list[list[str]] = _late("csv_text", "read_fields")(body, charset)
+        return rows
+    value = decode(body, content_type, limit)
+    return as_plain(value) if is_array(value) or hasattr(value, "to_pylist") else value
 
 
 def encode(value: Any, accept: str) -> tuple[bytes, str]:
@@ -158,6 +163,17 @@ def _choices(accept: str) -> tuple[Codec, ...]:
         elif (codec := _BY_NAME.get(media_type.name)) and codec.encode:
             found[codec] = None
     return tuple(found)
+
+
+def _codec_of(content_type: str) -> tuple[Codec, str]:
+    media_type = parse_media_type(content_type)
+    codec = find_codec(media_type.name)
+    if codec is not None:
+        return codec, media_type.charset
+    said = f"content type {content_type!r} is not understood" if media_type.name else "there is no Content-Type"
+    raise UnsupportedContentType(
+        f"{said}; expected one of {known_types()}. Another type needs an input_fn in inference.py."
+    )
 
 
 def _matches(codec: Codec, pattern: str, refused: set[str]) -> bool:

@@ -13,16 +13,16 @@ from sagemaker_byoc.serving.codecs.reading import as_text
 
 def read_csv(body: bytes, charset: str, _limit: int) -> Any:
     """An array of numbers, or rows of text. Raises MalformedBody that names the row."""
-    text = as_text(body, charset, "CSV")
-    rows = read_rows(text)
+    rows = read_fields(body, charset)
     fields = list(itertools.chain.from_iterable(rows))
     # Python reads 2021_01 as a number; here it is somebody's name for a month.
-    numbers = None if "_" in text or not fields else _as_numbers(fields)
+    numbers = None if b"_" in body or not fields else _as_numbers(fields)
     return rows if numbers is None else numbers.reshape(len(rows), -1)
 
 
-def read_rows(text: str) -> list[list[str]]:
-    """The fields as they stand. Raises MalformedBody."""
+def read_fields(body: bytes, charset: str) -> list[list[str]]:
+    """The fields as they stand. Raises MalformedBody that names the row."""
+    text = as_text(body, charset, "CSV")
     try:
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
     except csv.Error as error:

@@ -55,7 +55,7 @@ def as_plain(value: Any) -> Any:
 
 def _fields_of(value: Any) -> Any:
     if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
+        return value.model_dump(mode="json", by_alias=True)
     if hasattr(value, "to_pylist"):
         return value.to_pylist()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

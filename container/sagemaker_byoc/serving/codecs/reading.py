@@ -1,10 +1,12 @@
 """What all readers of strangers' bytes share: what a library raises is the body's fault, and memory has a limit."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 from sagemaker_byoc.errors import MalformedBody, RequestError
 
+_ADDRESS = re.compile(" at 0x[0-9a-f]+")
 DEFAULT_LIMIT = 512 * 2**20
 
 
@@ -16,7 +18,7 @@ def reading(what: str) -> Iterator[None]:
     except (RequestError, ModuleNotFoundError):
         raise
     except Exception as error:  # noqa: BLE001 - a library may raise anything over bytes made up to break it
-        text = str(error).rstrip(".") or type(error).__name__
+        text = _ADDRESS.sub("", str(error)).rstrip(".") or type(error).__name__
         raise MalformedBody(f"the body is not {what} that may be loaded: {text}.") from None
 
 
