@@ -1,0 +1,1 @@
+"""Servers of Python models side by side: `python -m benchmarks.serving`."""
