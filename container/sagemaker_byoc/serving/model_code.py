@@ -60,6 +60,7 @@ class ModelCode:
         try:
             yield
         finally:
+            self._aliases.thread = 0
             sys.meta_path.remove(self._aliases)
             for name, module in list(sys.modules.items()):
                 if module is not None and module is sys.modules.get(f"{self.package}.{name}"):
@@ -103,9 +104,11 @@ class ModelCode:
         if level or not self.owns(top):
             return builtins.__import__(name, globals, locals, fromlist or (), level)
         full = f"{self.package}.{name}"
+        module = importlib.import_module(full)
+        if self._aliases.thread == threading.get_ident():  # unpickling in C looks there for what it has imported
+            sys.modules.setdefault(name, module)
         if fromlist:
             return builtins.__import__(full, globals, locals, fromlist)
-        importlib.import_module(full)
         return sys.modules[f"{self.package}.{top}"]
 
 

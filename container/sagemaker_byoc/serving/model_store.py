@@ -174,7 +174,10 @@ def explain(name: str, error: BaseException) -> ByocError:
     frames = users_frames(error)
     reason = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
     log.error("model %s could not be loaded: %s\n%s", name, reason, "".join(traceback.format_list(frames)))
-    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    at = (frames[-1].filename, frames[-1].lineno) if frames else None
+    if isinstance(error, SyntaxError) and error.filename:  # found before the first line ran
+        at = (error.filename, error.lineno)
+    place = f" ({Path(at[0]).name}, line {at[1]})" if at else ""
     return HandlerError(f"model {name!r} could not be loaded: {reason}{place}")
 
 

@@ -1,0 +1,3 @@
+"""A helper that is imported late."""
+
+WHO = "first"

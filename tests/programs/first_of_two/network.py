@@ -1,0 +1,7 @@
+"""A helper."""
+
+WHO = "first"
+
+
+class Network:
+    who = WHO

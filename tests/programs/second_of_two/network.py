@@ -1,0 +1,7 @@
+"""A helper."""
+
+WHO = "second"
+
+
+class Network:
+    who = WHO

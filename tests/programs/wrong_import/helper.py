@@ -1,0 +1,3 @@
+"""A helper that fails."""
+
+import no_such_package
