@@ -14,9 +14,11 @@ from sagemaker_byoc.serving.devices import assign, find_devices
 from sagemaker_byoc.serving.gate import Gate
 from sagemaker_byoc.serving.loading import Loading
 from sagemaker_byoc.serving.metrics import DIRECTORY, Metrics
-from sagemaker_byoc.serving.model import LoadingModel, Model, code_folders
+from sagemaker_byoc.serving.model import LoadingModel
+from sagemaker_byoc.serving.model_loading import code_folders, load_model
 from sagemaker_byoc.serving.preload import modules_to_preload, preload
 from sagemaker_byoc.serving.readiness import Readiness
+from sagemaker_byoc.serving.runtimes import preloadable
 from sagemaker_byoc.serving.service import Service
 from sagemaker_byoc.serving.settings import ServeSettings
 from sagemaker_byoc.serving.shortcut import Shortcut
@@ -38,7 +40,8 @@ class WorkerPlan:
         """In the master, before the first fork: what all workers would import."""
         if self.settings.preload == "on":
             folders = [folder for folder in code_folders(self.settings) if (folder / self.settings.program).is_file()]
-            preload(("numpy", *modules_to_preload(folder / self.settings.program for folder in folders[:1])))
+            code = modules_to_preload(folder / self.settings.program for folder in folders[:1])
+            preload(("numpy", *code, *preloadable(self.settings.paths.model)))
 
     def prepare(self, seat: "Seat") -> None:
         """In the worker, before anything of the user's is imported: the accelerator of its slot."""
@@ -76,7 +79,7 @@ class WorkerPlan:
                 # It answers as a model does, for whichever of them is asked.
                 models.begin(seat.waits, lambda: service.model.finish(models))  # type: ignore[arg-type]
                 return
-            model = Model.load(service.settings, service.metrics)
+            model = load_model(service.settings, service.metrics)
             if app_file:
                 beside.add(*self._users(app_file), model.value)
             service.model.finish(model)
@@ -93,7 +96,7 @@ class WorkerPlan:
         from sagemaker_byoc.serving.model_store import ModelStore  # noqa: PLC0415
 
         settings = replace(service.settings, lane="wsgi")
-        store = ModelStore(settings, lambda one, import_code: Model.load(one, service.metrics, import_code))
+        store = ModelStore(settings, lambda one, import_code: load_model(one, service.metrics, import_code))
         return ManyModels(settings, ModelRegistry(self.readiness.folder / "models"), store)
 
     def _service(self, seat: "Seat") -> Service:

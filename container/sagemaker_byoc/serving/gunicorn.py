@@ -42,7 +42,7 @@ def command() -> list[str]:
 def options(settings: ServeSettings, run: Path, behind_nginx: bool) -> dict[str, Any]:
     """Gunicorn's settings. Behind nginx it has the slots' sockets only, else the port too, with threads to spare."""
     asgi = settings.lane == "asgi"
-    threads = places(settings) if behind_nginx else places(settings) + SPARE_THREADS
+    threads = settings.places if behind_nginx else settings.places + SPARE_THREADS
     return {
         "bind": [] if behind_nginx else [f"{settings.bind_host}:{settings.port}"],
         "worker_class": LOOP_WORKER if asgi else THREAD_WORKER,
@@ -56,11 +56,6 @@ def options(settings: ServeSettings, run: Path, behind_nginx: bool) -> dict[str,
         "control_socket_disable": True,
         "websocket_max_message_size": MESSAGE_BYTES,
     }
-
-
-def places(settings: ServeSettings) -> int:
-    """Requests that one worker holds at once: those in the model and those that wait."""
-    return settings.threads + settings.queue
 
 
 def limits(settings: ServeSettings) -> Limits:

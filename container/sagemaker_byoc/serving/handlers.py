@@ -6,7 +6,6 @@ Source: the handler functions of SageMaker's inference toolkits; each may take o
 import inspect
 import logging
 import re
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -3,18 +3,19 @@
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from pathlib import Path
-from types import ModuleType
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sagemaker_byoc.errors import HandlerError, MalformedBody, ModelNotReady, NotAcceptable
 from sagemaker_byoc.serving import async_streams, codecs, streams
+from sagemaker_byoc.serving.batcher import Batcher
+from sagemaker_byoc.serving.batching import BatchPolicy, BatchRecord
 from sagemaker_byoc.serving.exchange import CUSTOM_ATTRIBUTES, Answer, AsyncAnswer, Request
-from sagemaker_byoc.serving.handlers import STREAM, Context, Handler, check_lane, resolve_handlers
-from sagemaker_byoc.serving.settings import ServeSettings
-from sagemaker_byoc.user_code import find_module, import_module
+from sagemaker_byoc.serving.handlers import STREAM, Context, Handler
+
+if TYPE_CHECKING:
+    from sagemaker_byoc.serving.typed import TypedInput
 
 OCTET_STREAM = "application/octet-stream"
 # The inference toolkits hand these to input_fn as text, and scripts written for them count on it.
@@ -22,45 +23,45 @@ _AS_TEXT = (codecs.JSON, codecs.CSV)
 Sent = TypeVar("Sent", bound=Answer | AsyncAnswer)
 
 
-class Stages(Protocol):
-    """Somebody who wants to know how long each stage of a request took, in seconds."""
+class Observer(Protocol):
+    """Somebody who wants to know how long each stage of a request took, in seconds, and of each batch."""
 
     def stage(self, name: str, seconds: float) -> None: ...
 
-
-class _Nobody:
-    def stage(self, name: str, seconds: float) -> None: ...
+    def batch(self, rows: int, requests: int, reason: str, waited_seconds: float, ran_seconds: float) -> None: ...
 
 
 @dataclass(frozen=True)
 class Model:
-    """What model_fn returned, with the functions around it."""
+    """What model_fn returned, with the functions around it. `limit`: bytes that a compressed body may become."""
 
     value: Any
     handlers: Mapping[str, Handler]
     context: Context
     default_accept: str
-    stages: Stages = field(default_factory=_Nobody)
+    limit: int
+    predict: Callable[[Context, Any], Any]
+    observer: Observer
+    batcher: Batcher | None = None
+    typed: "TypedInput | None" = None
 
-    @classmethod
-    def load(
-        cls,
-        settings: ServeSettings,
-        stages: Stages | None = None,
-        import_code: Callable[[Path], ModuleType] = import_module,
-    ) -> "Model":
-        """Import inference.py and run model_fn. Raises UserCodeError, or whatever the user's module raises."""
-        paths = settings.paths
-        path = find_module(settings.program, code_folders(settings))
-        handlers = resolve_handlers(import_code(path))
-        check_lane(handlers, settings.lane)
-        context = Context(model_dir=paths.model, device=settings.device)
-        return cls(make_value(handlers, context), handlers, context, settings.default_accept, stages or _Nobody())
+    def with_batches(self, policy: BatchPolicy) -> "Model":
+        """The same with a queue before it, from which requests go through it together."""
+        observer = self.observer
+
+        def observe(run: BatchRecord) -> None:
+            observer.batch(run.rows, run.requests, run.reason, run.waited_seconds, run.ran_seconds)
+
+        return replace(self, batcher=Batcher(partial(self.predict, self.context), policy, observe))
+
+    def with_types(self, typed: "TypedInput | None") -> "Model":
+        """The same with bodies that are checked before predict_fn sees them."""
+        return replace(self, typed=typed)
 
     @property
     def joins_requests(self) -> bool:
         """Whether requests run together; then they all may come in at once."""
-        return False
+        return self.batcher is not None
 
     def invoke(self, request: Request) -> Answer:
         """One request, one answer. Raises RequestError or HandlerError."""
@@ -70,12 +71,12 @@ class Model:
         started = time.perf_counter()
         data = self._read(context, request, media_type)
         decoded = time.perf_counter()
-        prediction = self._predict(context, data)
+        prediction = self._predict(context, data, request)
         predicted = time.perf_counter()
         answer = self._write(context, prediction, accept)
-        self.stages.stage("decode", decoded - started)
-        self.stages.stage("predict", predicted - decoded)
-        self.stages.stage("encode", time.perf_counter() - predicted)
+        self.observer.stage("decode", decoded - started)
+        self.observer.stage("predict", predicted - decoded)
+        self.observer.stage("encode", time.perf_counter() - predicted)
         return _with_reply(answer, context)
 
     @cached_property
@@ -94,12 +95,12 @@ class Model:
         started = time.perf_counter()
         data = await self._read_async(context, request, media_type)
         decoded = time.perf_counter()
-        prediction = await self._predict_async(context, data)
+        prediction = await self._predict_async(context, data, request)
         predicted = time.perf_counter()
         answer = await self._write_async(context, prediction, accept)
-        self.stages.stage("decode", decoded - started)
-        self.stages.stage("predict", predicted - decoded)
-        self.stages.stage("encode", time.perf_counter() - predicted)
+        self.observer.stage("decode", decoded - started)
+        self.observer.stage("predict", predicted - decoded)
+        self.observer.stage("encode", time.perf_counter() - predicted)
         return _with_reply(answer, context)
 
     def _begin(self, request: Request) -> tuple[Context, codecs.MediaType, str]:
@@ -119,14 +120,16 @@ class Model:
         wanted = self._wanted_type(accept)
         started = time.perf_counter()
         made = self.handlers["transform_fn"](context, self.value, body, media_type.name, wanted)
-        self.stages.stage("predict", time.perf_counter() - started)
+        self.observer.stage("predict", time.perf_counter() - started)
         return _answer(made, wanted, self.handlers["transform_fn"])
 
     def _read(self, context: Context, request: Request, media_type: codecs.MediaType) -> Any:
         input_fn = self.handlers.get("input_fn")
         if input_fn:
             return input_fn(context, _body_for_users(request.body, media_type), media_type.name)
-        return codecs.decode(request.body, request.content_type or OCTET_STREAM)
+        if self.typed:
+            return self.typed.read(request.body, request.content_type, self.limit)
+        return codecs.decode(request.body, request.content_type, self.limit)
 
     async def _read_async(self, context: Context, request: Request, media_type: codecs.MediaType) -> Any:
         input_fn = self.handlers.get("input_fn")
@@ -134,11 +137,13 @@ class Model:
             return await input_fn.wait(context, _body_for_users(request.body, media_type), media_type.name)
         return self._read(context, request, media_type)
 
-    async def _predict_async(self, context: Context, data: Any) -> Any:
+    async def _predict_async(self, context: Context, data: Any, request: Request) -> Any:
         predict_fn = self.handlers.get("predict_fn")
+        if self.batcher:
+            return await self.batcher.submit_async(data, request.deadline, request.is_wanted)
         if predict_fn and predict_fn.is_async:
             return await predict_fn.wait(context, data, self.value)
-        return self._predict(context, data)
+        return self.predict(context, data)
 
     async def _write_async(self, context: Context, prediction: Any, accept: str) -> Answer | AsyncAnswer:
         output_fn = self.handlers.get("output_fn")
@@ -149,18 +154,10 @@ class Model:
             return await async_streams.stream_values(prediction, accept, self.handlers["predict_fn"])
         return self._write(context, prediction, accept)
 
-    def _predict(self, context: Context, data: Any) -> Any:
-        predict_fn = self.handlers.get("predict_fn")
-        if predict_fn:
-            return predict_fn(context, data, self.value)
-        if hasattr(self.value, "predict"):
-            return Handler("model.predict", self.value.predict, "")(context, data)
-        if callable(self.value):
-            return Handler("model", self.value, "")(context, data)
-        raise HandlerError(
-            f"model_fn returned a {type(self.value).__name__}, which cannot be called and has no predict method; "
-            "define predict_fn in inference.py."
-        )
+    def _predict(self, context: Context, data: Any, request: Request) -> Any:
+        if self.batcher:
+            return self.batcher.submit(data, request.deadline, request.is_wanted)
+        return self.predict(context, data)
 
     def _write(self, context: Context, prediction: Any, accept: str) -> Answer:
         output_fn = self.handlers.get("output_fn")
@@ -178,24 +175,6 @@ class Model:
         if not wanted:
             raise NotAcceptable(f"Accept {accept!r} refuses every type; expected one that may be written.")
         return wanted[0].name if "*" not in wanted[0].name else self.default_accept
-
-
-def code_folders(settings: ServeSettings) -> list[Path]:
-    """Where inference.py is looked for: what travels with the model, what was mounted, what is in the image."""
-    paths = settings.paths
-    submitted = [settings.submit_directory] if settings.submit_directory else []
-    return [paths.model / "code", *submitted, paths.code, paths.image_code]
-
-
-def make_value(handlers: Mapping[str, Handler], context: Context) -> Any:
-    """What model_fn returns, between what is to happen before it and the warm-up."""
-    model_dir = str(context.model_dir)
-    if "pre_model_fn" in handlers:
-        handlers["pre_model_fn"](context, model_dir)
-    value = handlers["model_fn"](context, model_dir) if "model_fn" in handlers else None
-    if "model_warmup_fn" in handlers:
-        handlers["model_warmup_fn"](context, model_dir, value)
-    return value
 
 
 def _body_for_users(body: bytes, media_type: codecs.MediaType) -> bytes | str:

@@ -152,7 +152,7 @@ class ServeSettings:
         "BYOC_SILENT_SECONDS",
         read=lambda environ, name: read_seconds(environ, name, 30.0),
         default="`30`, and never less than a request may take",
-        meaning="seconds without a sign of life after which a worker is ended, its stacks are logged and another starts",
+        meaning="seconds without a sign of life after which a worker is ended, its stacks logged, and another started",
     )
     max_request_mb: int = _variable(
         "BYOC_MAX_REQUEST_MB",
@@ -208,6 +208,11 @@ class ServeSettings:
         read=lambda environ, name: read_choice(environ, name, ("off", "on")) == "on",
         default="`off`",
         meaning="`on`: what `model_fn` returns goes through `torch.compile`",
+    )
+    allow_pickle: bool = _variable(
+        "BYOC_ALLOW_PICKLE",
+        read=read_flag,
+        meaning="`true`: a `model.joblib` or `model.pkl` without code is unpickled, which can run any code",
     )
     preload: str = _variable(
         "BYOC_PRELOAD",
@@ -281,6 +286,11 @@ class ServeSettings:
         default="`cuda:0` where the worker has a GPU, else `cpu`",
         meaning="the device that functions find in their context",
     )
+
+    @property
+    def places(self) -> int:
+        """Requests that one worker holds at once: those in the model and those that wait."""
+        return max(self.threads + self.queue, 2 * self.batch_max_rows)
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "ServeSettings":
