@@ -3,7 +3,26 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 # What the final image starts from: the same, unless the base is large and only the build needs it (a CUDA devel image).
 ARG RUNTIME_IMAGE=${BASE_IMAGE}
 
-# The builder has a compiler, for packages that ship as source only. It leaves /opt/venv behind and nothing else.
+# What the final image has from its distribution, in a stage of its own: its bill of materials is read from here.
+FROM ${RUNTIME_IMAGE} AS system
+# Without the module for headers nginx cannot leave its own name out of answers.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends \
+        ca-certificates nginx-light libnginx-mod-http-headers-more-filter \
+    && apt-get clean && rm -rf /var/lib/apt/lists/*
+# MPI starts ranks on other hosts through ssh. The host keys that the package makes would be everybody's: they go at once.
+ARG WITH_HOROVOD=none
+RUN if [ "${WITH_HOROVOD}" = mpi ] || [ "${WITH_HOROVOD}" = nccl ]; then \
+        apt-get update \
+        && apt-get install -y --no-install-recommends openmpi-bin openssh-client openssh-server \
+        && apt-get clean && rm -rf /var/lib/apt/lists/* /etc/ssh/ssh_host_* \
+        && mkdir -p /run/sshd; fi
+
+FROM system AS packages
+RUN . /etc/os-release && echo "${ID} ${VERSION_ID}" > /packages.txt \
+    && dpkg-query -W -f '${Package} ${Version} ${Architecture} ${source:Package} ${source:Version}\n' >> /packages.txt
+
+# The builder has a compiler, for packages that ship as source only. It leaves /opt/venv and the bill of materials behind.
 FROM ${BASE_IMAGE} AS builder
 RUN apt-get update \
     && apt-get install -y --no-install-recommends g++ python3-dev \
@@ -18,9 +37,11 @@ ARG PIP_TRUSTED_HOST
 ARG TORCH_INDEX_URL=""
 
 WORKDIR /build
-RUN python3 -m venv /opt/venv
+RUN python3 -m venv /opt/venv && python3 -m venv /opt/sbom
 COPY container/wheels wheels/
 COPY container/constraints.txt ./
+COPY container/requirements/sbom.txt requirements/
+RUN /opt/sbom/bin/pip install --no-cache-dir --find-links wheels -r requirements/sbom.txt
 COPY container/requirements/torch.txt requirements/
 RUN /opt/venv/bin/pip install --no-cache-dir --find-links wheels -c constraints.txt \
     ${TORCH_INDEX_URL:+--extra-index-url ${TORCH_INDEX_URL}} -r requirements/torch.txt
@@ -33,6 +54,18 @@ COPY container/horovod horovod/
 RUN bash horovod/build.sh
 COPY container/requirements/runtime.txt requirements/
 RUN /opt/venv/bin/pip install --no-cache-dir --find-links wheels -c constraints.txt -r requirements/runtime.txt
+# Arrow, Parquet, images, RecordIO, ONNX, safetensors and typed handlers; none leaves out what they need: 270 MB.
+ARG WITH_FORMATS=all
+COPY container/requirements/formats.txt requirements/
+RUN case "${WITH_FORMATS}" in \
+        all) /opt/venv/bin/pip install --no-cache-dir --find-links wheels -c constraints.txt -r requirements/formats.txt ;; \
+        none) ;; \
+        *) echo "WITH_FORMATS is '${WITH_FORMATS}'; expected: all or none" >&2; exit 1 ;; \
+    esac
+# Packages' own tests, and programs that PyTorch was tested with: a quarter of a gigabyte that nothing imports.
+RUN cd "$(/opt/venv/bin/python -c 'import site; print(site.getsitepackages()[0])')" \
+    && bash -O globstar -c 'rm -rf torch/test torch/bin/{test_*,protoc*} pyarrow/{include,tests} \
+        {numpy,scipy,sympy,networkx}/**/tests'
 # What your own code needs: CODE/requirements.txt, if there is one.
 ARG CODE=opt_ml_template/code
 COPY container/constraints.txt ${CODE}/requirements*.txt users/
@@ -40,25 +73,25 @@ RUN if [ -f users/requirements.txt ]; then \
         /opt/venv/bin/pip install --no-cache-dir --find-links wheels -c constraints.txt -r users/requirements.txt; fi
 RUN echo /opt/program/lib > "$(/opt/venv/bin/python -c 'import site; print(site.getsitepackages()[0])')/sagemaker_byoc.pth"
 
-FROM ${RUNTIME_IMAGE}
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates nginx-light \
-    && rm -rf /var/lib/apt/lists/*
-# MPI starts ranks on other hosts through ssh. The host keys that the package makes would be everybody's: they go at once.
-ARG WITH_HOROVOD=none
-RUN if [ "${WITH_HOROVOD}" = mpi ] || [ "${WITH_HOROVOD}" = nccl ]; then \
-        apt-get update \
-        && apt-get install -y --no-install-recommends openmpi-bin openssh-client openssh-server \
-        && rm -rf /var/lib/apt/lists/* /etc/ssh/ssh_host_* \
-        && mkdir -p /run/sshd; fi
+# The bill of materials, checked against its schema; the tool that makes it stays behind.
+FROM builder AS sbom
+COPY --from=packages /packages.txt ./
+COPY container/sbom.py ./
+RUN /opt/sbom/bin/cyclonedx-py environment --output-reproducible --short-PURLs -o python.cdx.json /opt/venv/bin/python \
+    && /opt/sbom/bin/python sbom.py python.cdx.json packages.txt sbom.cdx.json
+
+FROM system
 COPY --from=builder /opt/venv /opt/venv
 
 # /opt/program comes first: sagemaker-training brings a `train` of its own.
 ENV PATH=/opt/program:/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     LANG=C.UTF-8 \
     PYTHONUNBUFFERED=1
-LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true
+LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true \
+    com.amazonaws.sagemaker.capabilities.multi-models=true \
+    com.amazonaws.sagemaker.capabilities.bidirectional-streaming=true
 
+COPY --from=sbom /build/sbom.cdx.json /opt/program/
 COPY container/sagemaker_byoc /opt/program/lib/sagemaker_byoc
 ARG CODE=opt_ml_template/code
 COPY ${CODE} /opt/program/code
