@@ -97,8 +97,8 @@ def _invocations(interface: Interface, sent: Any, returned: Any) -> dict[str, An
         "summary": "Predict.",
         "operationId": "invoke",
         "parameters": [
-            _header(CUSTOM_ATTRIBUTES, 1024, "Handed to the functions of inference.py."),
-            _header(INFERENCE_ID, 64, "Comes back in the log, to find this request again."),
+            _header(CUSTOM_ATTRIBUTES, "Handed to the functions of inference.py."),
+            _header(INFERENCE_ID, "Comes back in the log, to find this request again."),
         ],
         "requestBody": {"required": True, "content": {name: {"schema": schema} for name, schema in readable.items()}},
         "responses": {"200": _content("The prediction.", writable)}
@@ -162,6 +162,5 @@ def _content(description: str, schemas: Mapping[str, Any]) -> dict[str, Any]:
     return {"description": description, "content": {name: {"schema": schema} for name, schema in schemas.items()}}
 
 
-def _header(name: str, longest: int, description: str) -> dict[str, Any]:
-    schema = {"type": "string", "maxLength": longest}
-    return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
+def _header(name: str, description: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": {"type": "string"}}
