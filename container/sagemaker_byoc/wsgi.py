@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from wsgiref.types import WSGIApplication
 
+from sagemaker_byoc.errors import UserCodeError
 from sagemaker_byoc.serving import application as users
 from sagemaker_byoc.serving.access_lines import LoggedApplication
 from sagemaker_byoc.serving.devices import assign, find_devices
@@ -76,19 +77,29 @@ class WorkerPlan:
         def load() -> None:
             started = time.monotonic()
             if models is not None:
-                # It answers as a model does, for whichever of them is asked.
-                models.begin(seat.waits, lambda: service.model.finish(models))  # type: ignore[arg-type]
+                models.begin(seat.waits, lambda: service.model.finish(self._with_sessions(models)))
                 return
             model = load_model(service.settings, service.metrics)
             if app_file:
                 beside.add(*self._users(app_file), model.value)
-            service.model.finish(model)
+            service.model.finish(self._with_sessions(model))
             service.metrics.model_loaded(time.monotonic() - started)
 
         what = f"model {self.settings.paths.model}" if models is None else "the worker for many models"
         Loading(what, load, service.model.fail, seat.publish, self.readiness).start()
         service.watch.start()
         return beside if app_file else ours
+
+    def _with_sessions(self, model: Any) -> Any:
+        """What answers, a model or many, with sessions around it where the endpoint has them."""
+        if not self.settings.sessions:
+            return model
+        from sagemaker_byoc.serving.session_requests import WithSessions  # noqa: PLC0415 - few endpoints have any
+        from sagemaker_byoc.serving.sessions import open_sessions  # noqa: PLC0415
+
+        if model.is_async:
+            raise UserCodeError("inference.py has async functions, which sessions cannot wait for; make them plain ones.")
+        return WithSessions(model, open_sessions(self.settings, self.readiness.folder))
 
     def _models(self, service: Service) -> "ManyModels":
         from sagemaker_byoc.serving.many_models import ManyModels  # noqa: PLC0415 - few endpoints have many

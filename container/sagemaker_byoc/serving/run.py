@@ -15,6 +15,7 @@ from sagemaker_byoc.logs import configure_logs
 from sagemaker_byoc.serving import gunicorn, nginx
 from sagemaker_byoc.serving.access_log import AccessLog
 from sagemaker_byoc.serving.readiness import Readiness
+from sagemaker_byoc.serving.sessions import own_folder
 from sagemaker_byoc.serving.settings import ServeSettings
 from sagemaker_byoc.serving.supervisor import ServerPlan, Supervisor
 
@@ -58,6 +59,8 @@ def serve(settings: ServeSettings, environ: Mapping[str, str]) -> int:
                 access_log.close()
     finally:
         shutil.rmtree(run, ignore_errors=True)
+        if settings.sessions:
+            shutil.rmtree(own_folder(run), ignore_errors=True)
 
 
 def plan_servers(settings: ServeSettings, environ: Mapping[str, str], run: Path, front: str | None) -> list[ServerPlan]:

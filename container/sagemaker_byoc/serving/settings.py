@@ -247,7 +247,7 @@ class ServeSettings:
     session_folder: Path | None = _variable(
         "SAGEMAKER_SESSIONS_PATH",
         read=_folder,
-        default="a folder in `/dev/shm`",
+        default="a folder in `/dev/shm`, on the disk where that has less than 256 MB",
         meaning="where sessions are kept, for all workers to see",
     )
     batch_transform: bool = _variable("SAGEMAKER_BATCH", read=read_flag, meaning="`true` in a transform job")
