@@ -98,7 +98,7 @@ class WorkerPlan:
         from sagemaker_byoc.serving.sessions import open_sessions  # noqa: PLC0415
 
         if model.is_async:
-            raise UserCodeError("inference.py has async functions, which sessions cannot wait for; make them plain ones.")
+            raise UserCodeError("inference.py has async functions, which cannot have sessions; make them plain ones.")
         return WithSessions(model, open_sessions(self.settings, self.readiness.folder))
 
     def _models(self, service: Service) -> "ManyModels":

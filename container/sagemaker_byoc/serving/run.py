@@ -15,7 +15,6 @@ from sagemaker_byoc.logs import configure_logs
 from sagemaker_byoc.serving import gunicorn, nginx
 from sagemaker_byoc.serving.access_log import AccessLog
 from sagemaker_byoc.serving.readiness import Readiness
-from sagemaker_byoc.serving.sessions import own_folder
 from sagemaker_byoc.serving.settings import ServeSettings
 from sagemaker_byoc.serving.supervisor import ServerPlan, Supervisor
 
@@ -60,6 +59,8 @@ def serve(settings: ServeSettings, environ: Mapping[str, str]) -> int:
     finally:
         shutil.rmtree(run, ignore_errors=True)
         if settings.sessions:
+            from sagemaker_byoc.serving.sessions import own_folder  # noqa: PLC0415 - few endpoints have any
+
             shutil.rmtree(own_folder(run), ignore_errors=True)
 
 
