@@ -1,18 +1,99 @@
 """`docker run IMAGE serve` with a hand-made /opt/ml: no harness."""
 
+import json
+import shutil
+import subprocess
+import sys
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import alarming_lines
-from tests.support.docker import Running, mounted, open_to_everyone, run
+from tests.support.docker import Running, docker, mounted, open_to_everyone, run
+from tests.support.load import clients
 from tests.support.opt_ml import OptMl
+from tests.support.places import REPOSITORY, program
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.docker
 
 PUBLISHED = ["-p", "127.0.0.1::8080"]
 HARDENED = ["--read-only", "--tmpfs", "/tmp", "--user", "1000", "--network", "none"]
+BOTH_LANES = pytest.mark.parametrize("lane", ["wsgi", "asgi"])
+IMAGE_OF_A_DIGIT = json.dumps([[0.0] * 64])
+
+ASK = """
+import json, sys, urllib.error, urllib.request
+port, path, body, headers = sys.argv[1:]
+request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body.encode() or None, json.loads(headers))
+try:
+    reply = urllib.request.urlopen(request, timeout=20)
+except urllib.error.HTTPError as error:
+    reply = error
+except OSError:
+    sys.exit(print("null"))
+headers = {name.lower(): value for name, value in reply.headers.items()}
+print(json.dumps({"status": reply.status, "headers": headers, "body": reply.read().decode()}))
+"""
+KILL_ONE_WORKER = """
+import glob, os, signal, time
+def command(pid):
+    with open(f"/proc/{pid}/cmdline") as file:
+        return file.read()
+def parent(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
+def loaded():
+    return {int(mark.rpartition("-")[2]) for mark in glob.glob("/tmp/sagemaker-byoc-*/loaded-*")}
+before = loaded()
+victim = min(before)
+assert "sagemaker_byoc.serving.gunicorn" in command(parent(victim))
+os.kill(victim, signal.SIGKILL)
+killed = time.monotonic()
+while not loaded() - before:
+    assert time.monotonic() < killed + 30, "no new worker"
+    time.sleep(0.01)
+print(time.monotonic() - killed)
+"""
+
+
+@pytest.fixture(scope="session")
+def digits_model(image: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model that the image's own training leaves, with its code, readable by everyone."""
+    tree = OptMl.make(tmp_path_factory.mktemp("digits") / "opt_ml")
+    prepare = REPOSITORY / "opt_ml_template" / "prepare_data.py"
+    subprocess.run([sys.executable, prepare, "--project", tree.base], check=True)
+    tree.config("inputdataconfig.json", {"train": {}, "validation": {}})
+    tree.hyperparameters(epochs="1")
+    trained = run(image, "train", options=mounted(tree))
+    assert trained.exit_code == 0, trained.log
+    open_to_everyone(tree)
+    return tree.base / "model"
+
+
+def model_mounted(folder: Path) -> list[str]:
+    """Options that put a folder where hosting unpacks models."""
+    return ["-v", f"{folder}:/opt/ml/model:ro"]
+
+
+def ask(
+    server: Running, path: str, body: str = "", headers: Mapping[str, str] | None = None, port: int = 8080
+) -> dict[str, Any]:
+    """One request from within the container, which needs no network: status, headers and body of the reply."""
+    sent = {"Content-Type": "application/json", **(headers or {})}
+    reply: dict[str, Any] | None = json.loads(
+        server.execute("python3", "-c", ASK, str(port), path, body, json.dumps(sent))
+    )
+    return reply or {"status": 0}
+
+
+def ready_inside(server: Running, port: int) -> None:
+    """Wait until /ping answers 200 on a port of the container."""
+    wait_until(lambda: ask(server, "/ping", port=port)["status"] == 200, f"/ping on port {port}", 60, interval=0.2)
 
 
 def test_model_mounted_read_only_is_served_by_nginx(image: str, opt_ml: OptMl) -> None:
@@ -22,7 +103,7 @@ def test_model_mounted_read_only_is_served_by_nginx(image: str, opt_ml: OptMl) -
         server.wait_until_ready()
         reply = server.invoke(b"[[1, 2]]")
         assert (reply.status, reply.json) == (200, [[1, 2]])
-        assert reply.headers["server"].startswith("nginx")
+        assert "server" not in reply.headers
         assert alarming_lines(server.log) == []
 
 
@@ -35,6 +116,152 @@ def test_serving_needs_no_root_no_network_and_no_writable_image(image: str, opt_
         assert server.ask_inside("/invocations", "[7]") == (200, "[7]")
         assert alarming_lines(server.log) == []
         assert server.stop(30) == 0
+
+
+@BOTH_LANES
+def test_serverless_endpoint_serves_the_digits(image: str, digits_model: Path, lane: str) -> None:
+    """18.1, 18.6, 15.14, 13.12, 13.2: no root, nothing writable but /tmp, one gigabyte; in both lanes."""
+    options = [*HARDENED, "--memory", "1g", *model_mounted(digits_model), "-e", f"BYOC_LANE={lane}"]
+    with Running(image, "serve", options=options) as server:
+        server.wait_until_ready_inside()
+        reply = ask(server, "/invocations", IMAGE_OF_A_DIGIT, {"X-Amzn-SageMaker-Inference-Id": "case-7"})
+        assert reply["status"] == 200
+        assert sum(json.loads(reply["body"])[0]) == pytest.approx(1, abs=1e-3)
+        assert "server" not in reply["headers"]
+        server.wait_for_line("case-7")
+        line = json.loads(next(line for line in server.log.splitlines() if "case-7" in line))
+        assert (line["path"], line["status"]) == ("/invocations", 200)
+        scraped = ask(server, "/metrics")
+        assert scraped["status"] == 200
+        assert scraped["headers"]["content-type"].startswith("text/plain")
+        assert "_total" in scraped["body"]
+        assert alarming_lines(server.log) == []
+        assert server.stop(30) == 0
+
+
+def test_killed_worker_is_back_within_two_seconds(image: str, digits_model: Path) -> None:
+    """13.3: with its model, PyTorch's, loaded."""
+    options = [*model_mounted(digits_model), *PUBLISHED, "-e", "SAGEMAKER_MODEL_SERVER_WORKERS=2"]
+    with Running(image, "serve", options=options) as server:
+        server.wait_until_ready()
+        assert float(server.execute("python3", "-c", KILL_ONE_WORKER)) < 2
+        assert server.invoke(IMAGE_OF_A_DIGIT.encode()).status == 200
+
+
+@BOTH_LANES
+def test_reload_under_load_fails_no_request(image: str, digits_model: Path, lane: str) -> None:
+    """13.2, 14.8: `docker kill -s HUP` goes to process 1, which tells gunicorn's master."""
+    two = ["-e", "SAGEMAKER_MODEL_SERVER_WORKERS=2", "-e", f"BYOC_LANE={lane}"]
+    with Running(image, "serve", options=[*model_mounted(digits_model), *PUBLISHED, *two]) as server:
+        server.wait_until_ready()
+        with clients(server.port, 4, IMAGE_OF_A_DIGIT.encode()) as load:
+            wait_until(lambda: load.answered > 50, "traffic", 20)
+            docker("kill", "-s", "HUP", server.id)
+            server.wait_for_line("reloaded: every slot has a new worker")
+            seen = load.answered
+            wait_until(lambda: load.answered > seen + 50, "more traffic", 20)
+        assert load.failures == []
+        assert set(load.statuses) == {200}
+
+
+def test_want_of_memory_is_named_and_costs_one_worker_only(image: str, opt_ml: OptMl) -> None:
+    """1.11, 13.3: the kernel kills in silence, the log must not."""
+    opt_ml.model_code("fills_memory_when_asked")
+    little = ["--memory", "256m", "--memory-swap", "256m", "-e", "SAGEMAKER_MODEL_SERVER_WORKERS=2"]
+    with Running(image, "serve", options=[*mounted(opt_ml, read_only_model=True), *PUBLISHED, *little]) as server:
+        server.wait_until_ready()
+        reply = server.invoke(b'"fill"')
+        assert (reply.status, reply.error["type"]) == (502, "WorkerLost")
+        server.wait_for_line("out of memory: the kernel killed 1 process at the container's limit of 256 MiB")
+        assert server.invoke(b"[1]").json == [1]
+        assert server.state["Running"]
+
+
+def test_containers_of_one_endpoint_share_a_host_name(image: str, opt_ml: OptMl) -> None:
+    """15.30, 15.31: two of the same image in one network namespace, each on the port that it is told."""
+    opt_ml.model_code("echoes")
+    options = mounted(opt_ml, read_only_model=True)
+    with Running(image, "serve", options=options) as first:
+        beside = [*options, "--network", f"container:{first.id}", "-e", "SAGEMAKER_BIND_TO_PORT=23001"]
+        with Running(image, "serve", options=beside) as second:
+            for port in (8080, 23001):
+                ready_inside(first, port)
+                assert ask(first, "/invocations", f"[{port}]", port=port)["body"] == f"[{port}]"
+            assert second.stop(30) == 0
+        assert ask(first, "/invocations", "[1]")["status"] == 200
+
+
+def test_port_that_another_container_has_ends_this_one_and_is_named(image: str, opt_ml: OptMl) -> None:
+    """15.31, 13.3: never silence."""
+    opt_ml.model_code("echoes")
+    options = mounted(opt_ml, read_only_model=True)
+    with Running(image, "serve", options=options) as first:
+        first.wait_until_ready_inside()
+        late = run(image, "serve", options=[*options, "--network", f"container:{first.id}"])
+        assert late.exit_code != 0
+        assert "8080" in late.log
+        assert ask(first, "/invocations", "[1]")["status"] == 200
+
+
+def test_pipeline_of_two_containers(image: str, opt_ml: OptMl, tmp_path: Path) -> None:
+    """15.32: the body and the content type of one container's answer are the next one's request."""
+    opt_ml.model_code("echoes")
+    last = OptMl.make(tmp_path / "last")
+    last.model_code("describes_input")
+    one = [*mounted(opt_ml, read_only_model=True), "-e", "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT=text/csv"]
+    with Running(image, "serve", options=[*one, "-e", "SAGEMAKER_BIND_TO_PORT=23000"]) as first:
+        two = [*mounted(last, read_only_model=True), "-e", "SAGEMAKER_BIND_TO_PORT=23001"]
+        with Running(image, "serve", options=[*two, "--network", f"container:{first.id}"]):
+            ready_inside(first, 23000)
+            ready_inside(first, 23001)
+            between = ask(first, "/invocations", "[[1, 2, 3], [4, 5, 6]]", port=23000)
+            content_type = between["headers"]["content-type"]
+            assert content_type.startswith("text/csv")
+            answer = ask(first, "/invocations", between["body"], {"Content-Type": content_type}, 23001)
+            assert json.loads(answer["body"])["shape"] == [2, 3]
+
+
+def test_model_without_code_is_served(image: str, tmp_path: Path) -> None:
+    """13.6, 22.1: model.onnx alone in the model's folder; the template's code knows nothing of it and stays away."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    names = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in ("numbers", "doubled")]
+    double = helper.make_node("Add", ["numbers", "numbers"], ["doubled"])
+    graph = helper.make_graph([double], "doubles", names[:1], names[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (tmp_path / "model").mkdir()
+    onnx.save(model, str(tmp_path / "model" / "model.onnx"))
+    with Running(image, "serve", options=[*model_mounted(tmp_path / "model"), *HARDENED]) as server:
+        server.wait_until_ready_inside()
+        assert json.loads(ask(server, "/invocations", "[[1, 2], [3, 4]]")["body"]) == [[2, 4], [6, 8]]
+
+
+def test_many_models_are_loaded_asked_and_unloaded(image: str, tmp_path: Path) -> None:
+    """0.12, 15.23 to 15.27: what the label promises; ping passes with no model."""
+    folder = tmp_path / "models" / "a1b2" / "model"
+    shutil.copytree(program("echoes"), folder / "code")
+    options = ["-v", f"{tmp_path / 'models'}:/opt/ml/models:ro", "-e", "SAGEMAKER_MULTI_MODEL=true"]
+    with Running(image, "serve", options=[*options, *HARDENED]) as server:
+        server.wait_until_ready_inside()
+        load = json.dumps({"model_name": "a1b2", "url": "/opt/ml/models/a1b2/model"})
+        assert ask(server, "/models/a1b2/invoke", "[1]")["status"] == 404
+        assert [ask(server, "/models", load)["status"] for _ in range(2)] == [200, 409]
+        assert ask(server, "/models/a1b2/invoke", "[1]")["body"] == "[1]"
+
+
+def test_streams_in_both_directions_reach_the_function(image: str, opt_ml: OptMl) -> None:
+    """0.12, 15.19: what the label promises, through nginx."""
+    from websockets.sync.client import connect
+
+    opt_ml.model_code("answers_in_both_directions")
+    options = [*mounted(opt_ml, read_only_model=True), *PUBLISHED, "-e", "BYOC_LANE=asgi"]
+    with Running(image, "serve", options=options) as server:
+        server.wait_until_ready()
+        address = f"ws://127.0.0.1:{server.port}/invocations-bidirectional-stream"
+        with connect(address, compression=None) as caller:
+            caller.send("hello")
+            assert caller.recv(timeout=20) == "hello"
 
 
 def test_another_port_is_listened_on_and_8080_is_left_alone(image: str, opt_ml: OptMl) -> None:
