@@ -25,10 +25,13 @@ class RuntimeModel(Protocol):
 
 @dataclass(frozen=True)
 class Choice:
-    """The program to import, if any; whether its model_fn loads the model; and why, for the log."""
+    """The program to import, if any; whether its model_fn, if it has one, loads the model; whether a runtime can; and
+    why, for the log.
+    """
 
     program: Path | None
     uses_model_fn: bool
+    has_runtime: bool
     reason: str
 
 
@@ -45,15 +48,18 @@ def choose_code(program: str, own: Sequence[Path], image: Path, model_dir: Path,
             f"BYOC_RUNTIME is onnx, but {model_dir} holds no model.onnx. Put one there or leave it out."
         )
     uses_model_fn = runtime != "onnx"
+    has_runtime = runtime != "python" and _has_runtime(model_dir)
     for folder in own:
         if (folder / program).is_file():
-            return Choice(folder / program, uses_model_fn, f"{folder / program} lies with the model or the job")
+            return Choice(
+                folder / program, uses_model_fn, has_runtime, f"{folder / program} lies with the model or the job"
+            )
     default = image / program
     if not default.is_file():
-        return Choice(None, uses_model_fn, f"there is no {program}")
+        return Choice(None, uses_model_fn, has_runtime, f"there is no {program}")
     if model and runtime != "python" and not code_is_about_onnx(image):
-        return Choice(None, uses_model_fn, f"{model} is served as it is: {default} does not mention ONNX")
-    return Choice(default, uses_model_fn, f"{default} is the image's own")
+        return Choice(None, uses_model_fn, has_runtime, f"{model} is served as it is: {default} does not mention ONNX")
+    return Choice(default, uses_model_fn, has_runtime, f"{default} is the image's own")
 
 
 def code_is_about_onnx(folder: Path) -> bool:
@@ -92,11 +98,6 @@ def find_runtime(
             scripted = ScriptedModel.load(path, options.device)
             return scripted.module if for_predict_fn else scripted
     return None if for_predict_fn else _find_pickle(model_dir, allow_pickle)
-
-
-def has_runtime(model_dir: Path) -> bool:
-    """Whether find_runtime has something to load, or to refuse."""
-    return bool(preloadable(model_dir)) or _pickle(model_dir) is not None
 
 
 def find_onnx(model_dir: Path) -> Path | None:
@@ -138,6 +139,11 @@ def _find_pickle(model_dir: Path, allow_pickle: bool) -> RuntimeModel | None:
         )
     log.info("%s is unpickled and served by its predict method", path)
     return model
+
+
+def _has_runtime(model_dir: Path) -> bool:
+    """Whether find_runtime has something to load, or to refuse."""
+    return bool(preloadable(model_dir)) or _pickle(model_dir) is not None
 
 
 def _pickle(model_dir: Path) -> Path | None:

@@ -110,7 +110,7 @@ def test_onnx_without_such_a_model_stops_the_start(tmp_path: Path) -> None:
 
 
 def test_no_code_at_all_is_told(tmp_path: Path) -> None:
-    assert choose(tmp_path) == Choice(None, True, "there is no inference.py")
+    assert choose(tmp_path) == Choice(None, True, False, "there is no inference.py")
 
 
 # ONNX
