@@ -13,11 +13,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sagemaker_byoc.onnx_import import NO_TELEMETRY
+
 log = logging.getLogger(__name__)
 
 # Looked at one by one: their import starts no thread but of libraries that look after them at a fork, opens no
-# connection or file that a child would share, and touches no GPU. ONNX Runtime is one of them only because `serve`
-# turns its telemetry off.
+# connection or file that a child would share, and touches no GPU. ONNX Runtime is one of them only while its
+# telemetry is off.
 SAFE = frozenset(
     {
         "PIL",
@@ -75,6 +77,7 @@ def preload(modules: Sequence[str]) -> Preloaded:
     To be called once, before the first fork. A module that cannot be imported is left to the worker. Threads that are
     running afterwards are counted and logged: forked workers do not have them, and may wait for them forever.
     """
+    os.environ.setdefault(NO_TELEMETRY, "1")
     loaded = tuple(name for name in modules if _import(name))
     threads = _threads_that_a_fork_leaves_behind()
     if threads:

@@ -98,9 +98,7 @@ def forked(modules: list[str], math_threads: int, *paths: Path) -> dict[str, Any
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(math_threads))
     done = subprocess.run(
         [sys.executable, "-c", FORKS, json.dumps(modules)],
-        env=clean_environment(
-            {**threads, "ORT_DISABLE_TELEMETRY": "1", "PYTHONPATH": os.pathsep.join(map(str, [CONTAINER, *paths]))}
-        ),
+        env=clean_environment({**threads, "PYTHONPATH": os.pathsep.join(map(str, [CONTAINER, *paths]))}),
         capture_output=True,
         text=True,
         timeout=60,
