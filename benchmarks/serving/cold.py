@@ -58,7 +58,7 @@ def measure_cold(plan: Plan, workload: Workload, image: str) -> tuple[list[Begun
     failures: dict[str, str] = {}
     for number in range(plan.rounds + 1):
         for peer in plan.peers:
-            if peer.name in failures:
+            if peer.name in failures or not peer.in_image:
                 continue
             try:
                 begun = begin(plan, peer, workload, folder, image, number, predictions)
@@ -124,9 +124,14 @@ def variables(environ: dict[str, str]) -> list[str]:
 
 
 def wait_until_ready(starting: subprocess.Popen[str], case: Case, peer: Peer, name: str, began: float) -> float:
+    looked = began
     while not is_ready(case.port, peer.ready_path):
         if starting.poll() not in (None, 0):
             raise RuntimeError(f"docker run failed: {starting.stderr.read() if starting.stderr else ''}")
+        if starting.poll() == 0 and time.monotonic() - looked > 5:
+            looked = time.monotonic()
+            if ask_docker("inspect", "--format", "{{.State.Running}}", name) != "true":
+                raise RuntimeError(f"the container ended; its log ends:\n{tail(name)}")
         if time.monotonic() - began > LIMIT:
             raise RuntimeError(f"no 200 on {peer.ready_path} after {LIMIT:.0f} s; its log ends:\n{tail(name)}")
         time.sleep(POLL)

@@ -69,7 +69,7 @@ def ratios(what: str, cost: dict[str, float]) -> Iterator[Goal]:
     ):
         ratio = cost[name] / other
         wanted = f"1. {what}, {CONNECTIONS} connections: {lane}'s CPU for a request at most {limit:g} of {of}"
-        yield at_most(wanted, ratio, limit, f"{cost[name]:.0f} µs of {other:.0f} µs: {ratio:.2f}")
+        yield at_most(wanted, ratio, limit, f"{cost[name]:.0f} µs of {other:.0f} µs: {ratio:.3f}")
 
 
 def accelerator(results: Results) -> Iterator[Goal]:

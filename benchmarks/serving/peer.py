@@ -56,7 +56,8 @@ class Peer:
     `requirements` names the file of its environment's packages, None is this Python's own; `windows` are the waits
     that are tried for its batches, none where it has no batches; `device_workers` is how many processes it is to
     have where all share one device; `wrap` and `unwrap` make its request of the common one and the predictions of its
-    answer; `freezes` says whether it bears being stopped between its turns.
+    answer; `freezes` says whether it bears being stopped between its turns, `in_image` whether it can run in this
+    project's image.
     """
 
     name: str
@@ -74,4 +75,5 @@ class Peer:
     unwrap: Callable[[Any], list[Any]] = from_predictions
     distributions: Sequence[str] = ()
     freezes: bool = True
+    in_image: bool = True
     start_seconds: float = 90.0

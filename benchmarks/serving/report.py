@@ -56,7 +56,7 @@ def machine(results: Results) -> Iterator[str]:
     others = [cell["others"] for cell in document["cells"]]
     busy = middle(others)
     yield (
-        f"{document['rounds']} rounds of windows of {document['seconds']:g} s. Other work of the machine used "
+        f"{document['rounds']} round(s) of windows of {document['seconds']:g} s. Other work of the machine used "
         f"{busy:.2f} cores in the middle one of {len(others)} windows, {max(others, default=MISSING):.2f} in the worst."
     )
     if busy > QUIET:
@@ -111,7 +111,7 @@ def section(results: Results, workload: str) -> Iterator[str]:
 
 
 def bare(results: Results) -> Iterator[str]:
-    names = list(dict.fromkeys(one["workload"] for one in results.document["bare"]))
+    names = list(dict.fromkeys(one["workload"] for one in results.document["bare"] if one["workload"] != "noop"))
     if not names:
         return
     yield "## The models alone"

@@ -58,7 +58,7 @@ PEER = Peer(
     setting="V2 protocol; a process of its pool a core, none (in the server's own) for the accelerator and streams, "
     "where it is faster; access log and metrics as by default; max_batch_size=32 for the accelerator; "
     "uvloop below 0.22, with which its pool starts",
-    windows=(0.001, 0.005, 0.01),
+    windows=(0.005, 0.001, 0.01),
     ready_path="/v2/models/bench/ready",
     invoke_path="/v2/models/bench/infer",
     stream_path="/v2/models/bench/generate_stream",

@@ -30,5 +30,6 @@ PEER = Peer(
     setting="started by sagemaker-inference as in AWS's images, a worker a core, its access log and metrics; "
     "no streams; sagemaker-inference offers no batches",
     streams=False,
+    in_image=False,  # there is no Java in it
     distributions=("multi-model-server", "sagemaker-inference"),
 )
