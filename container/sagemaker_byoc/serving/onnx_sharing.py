@@ -44,7 +44,7 @@ def shared_copy(model: Path, folder: Path) -> Path | None:
 
 def weights_size(model: Path) -> int:
     """Bytes of a model and of the files beside it that hold its weights."""
-    return sum(file.stat().st_size for file in model.parent.glob(f"{model.name}*") if file.is_file())
+    return sum(file.stat().st_size for file in _files(model))
 
 
 def write_copy(model: Path, copy: Path) -> None:
@@ -90,8 +90,12 @@ def _key(model: Path) -> str:
     """Another model, or another version of it, has another copy."""
     import hashlib  # noqa: PLC0415 - only a large model needs it
 
-    state = model.stat()
-    return hashlib.sha256(f"{model.resolve()} {state.st_mtime_ns} {state.st_size}".encode()).hexdigest()[:16]
+    states = [(str(file.resolve()), file.stat().st_mtime_ns, file.stat().st_size) for file in _files(model)]
+    return hashlib.sha256(repr(states).encode()).hexdigest()[:16]
+
+
+def _files(model: Path) -> list[Path]:
+    return sorted(file for file in model.parent.glob(f"{model.name}*") if file.is_file())
 
 
 if __name__ == "__main__":
