@@ -152,6 +152,17 @@ def test_requests_that_cannot_be_joined_run_apart_and_the_oldest_first() -> None
         assert [record.reason for record in records] == ["idle", "unlike", "drained"]
 
 
+def test_those_who_are_left_out_of_a_batch_keep_their_place() -> None:
+    """First come, first served, also among the unlike."""
+    model = Model()
+    with serving(model) as (batcher, _, pool):
+        with busy(model, batcher, pool):
+            values = [rows(1), np.ones((1, 3)), np.ones((1, 4)), np.ones((1, 5)), rows(2)]
+            waiting = wait_in_line(batcher, pool, values)
+        assert [one.result().shape for one in waiting] == [value.shape for value in values]
+        assert [call.shape for call in model.calls] == [(1, 2), (2, 2), (1, 3), (1, 4), (1, 5)]
+
+
 def test_values_without_rows_run_one_by_one_as_they_are() -> None:
     """The function is never given a list where it expects a text."""
     model = Model()

@@ -84,6 +84,16 @@ def test_nobody_is_waited_for_before_anything_is_known() -> None:
     assert clients.wanted() == (0, 0.0)
 
 
+def test_when_enough_are_back_nobody_is_waited_for() -> None:
+    """The run starts with those who are there."""
+    clients = learned(fixed=0.004, per_row=0.00015, turnaround=0.001)
+    clients.run(16, back=14)
+    assert clients.gathering.worth_waiting(clients.now)[0] == 1
+    for back in (15, 16):
+        clients.run(16, back=back)
+        assert clients.gathering.worth_waiting(clients.now) == (0, 0.0)
+
+
 def test_when_the_time_to_come_back_has_passed_nobody_is_waited_for() -> None:
     """The next burst owes nothing to the last."""
     clients = learned(fixed=0.004, per_row=0.00015, turnaround=0.001)
@@ -123,9 +133,9 @@ def test_a_slow_first_run_is_forgotten() -> None:
 def test_without_gathering_the_model_is_never_idle_while_a_request_waits() -> None:
     """Whoever wants that strictly can have it."""
     records: list[BatchRecord] = []
-    batcher = Batcher(Accelerator(fixed=0.005, per_row=0.0), BatchPolicy(gather=False), records.append)
+    batcher = Batcher(Accelerator(fixed=0.05, per_row=0.0), BatchPolicy(gather=False), records.append)
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda number: batcher.submit(rows(number), later()), range(400)))
+        list(pool.map(lambda number: batcher.submit(rows(number), later()), range(16 * 15)))
     assert {record.reason for record in records} <= {"idle", "drained", "full"}
 
 
