@@ -3,6 +3,8 @@
 import io
 import json
 import struct
+import subprocess
+import sys
 import zipfile
 from dataclasses import dataclass
 
@@ -96,6 +98,30 @@ def test_damaged_body_is_a_value_or_a_request_error(content_type: str, data: st.
     except RequestError as error:
         assert str(error)  # noqa: PT017 - being taken is as right
         assert "0x" not in str(error)  # noqa: PT017 - no address of an object is for the caller
+
+
+FLIPS_EVERY_BYTE = """
+import sys
+from sagemaker_byoc.errors import RequestError
+from sagemaker_byoc.serving.codecs import decode
+
+body = sys.stdin.buffer.read()
+for at in range(len(body)):
+    for bit in (1, 16, 128):
+        try:
+            decode(body[:at] + bytes([body[at] ^ bit]) + body[at + 1 :], sys.argv[1], 2**24)
+        except RequestError:
+            pass
+"""
+
+
+@pytest.mark.parametrize("content_type", [ARROW_STREAM, PARQUET, RECORDIO, "image/png", "image/webp"])
+def test_no_flipped_bit_ends_the_process(content_type: str) -> None:
+    """15.5: the libraries are not Python, and one that gives up takes all requests of the worker with it."""
+    small = {ARROW_STREAM: arrow(pa.table({"l": [["a"]]}), "zstd"), PARQUET: parquet(pa.table({"l": [[1]]}))}
+    command = [sys.executable, "-c", FLIPS_EVERY_BYTE, content_type]
+    done = subprocess.run(command, input=small.get(content_type, VALID[content_type]), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
 
 
 @given(st.binary(min_size=1, max_size=200), st.sampled_from(sorted(VALID)), st.text(max_size=12))
@@ -430,6 +456,11 @@ def test_table_keeps_names_types_and_nulls(content_type: str) -> None:
     assert json.loads(encode(read, "application/json")[0])[1] == {"age": None, "name": "b", "tags": []}
 
 
+def test_dates_and_exact_numbers_of_a_table_are_text_in_json() -> None:
+    table = pa.table({"day": pa.array([0], pa.date32()), "price": pa.array(["1.10"]).cast(pa.decimal128(5, 2))})
+    assert encode(table, "application/json")[0] == b'[{"day":"1970-01-01","price":"1.10"}]'
+
+
 def test_table_is_written_as_rows_where_there_are_no_names() -> None:
     """15.37."""
     table = pa.table({"a": [1, 2], "b": ["x", None]})
@@ -566,8 +597,6 @@ def test_value_that_nothing_can_write_is_the_handlers_mistake() -> None:
 
 def test_library_that_the_image_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """15.5: somebody's own base image."""
-    import sys
-
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.delitem(sys.modules, "sagemaker_byoc.serving.codecs.tables")
     with pytest.raises(RequestError, match="pyarrow") as caught:

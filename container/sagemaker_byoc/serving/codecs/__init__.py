@@ -55,7 +55,7 @@ ARROW_FILE = "application/vnd.apache.arrow.file"
 PARQUET = "application/vnd.apache.parquet"
 TEXT = "text/plain"
 OCTET_STREAM = "application/octet-stream"
-_UNWRITABLE = (TypeError, ValueError, RecursionError, RuntimeError, ModuleNotFoundError)
+_UNWRITABLE = (TypeError, ValueError, ArithmeticError, RuntimeError, ModuleNotFoundError)
 
 Reader = Callable[[bytes, str, int], Any]
 Writer = Callable[[Any], bytes]

@@ -6,6 +6,7 @@ No framework is imported here: a value brings its own.
 import dataclasses
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 _COLLECTIONS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
@@ -60,6 +61,8 @@ def _fields_of(value: Any) -> Any:
         return value.to_pylist()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Decimal):  # of a table; as text it keeps its digits
+        return str(value)
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 

@@ -16,6 +16,7 @@ from sagemaker_byoc.serving.codecs.reading import check_size, reading
 
 _FILE_MAGIC = b"ARROW1\0\0"
 _BYTES_A_CELL = 8
+_ROWS_WITH_LISTS, _ROWS_WITHOUT = 2**10, 2**16  # to a batch, after which its size is looked at
 
 
 def read_arrow_stream(body: bytes, _charset: str, limit: int) -> pa.Table:
@@ -45,7 +46,8 @@ def read_parquet(body: bytes, _charset: str, limit: int) -> pa.Table:
         # Text stays packed until its size is known: a few bytes may repeat one long text in each of a million rows.
         texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
         packed = pq.ParquetFile(source, read_dictionary=texts)
-        batches = [batch.cast(file.schema_arrow) for batch in _within(packed.iter_batches(), limit)]
+        size = _ROWS_WITH_LISTS if any(column.max_repetition_level for column in columns) else _ROWS_WITHOUT
+        batches = [batch.cast(file.schema_arrow) for batch in _within(packed.iter_batches(size), limit)]
         return pa.Table.from_batches(batches, file.schema_arrow)
 
 
@@ -110,11 +112,13 @@ def _unpacked_size(array: pa.Array) -> int:
 
 
 def _declared_parquet_size(metadata: pq.FileMetaData) -> int:
-    """The most that the footer says: pages once they are unpacked, or all values at their width."""
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    """The most that the footer says: pages once they are unpacked, or all rows at their width.
+
+    A row group's columns are not looked at: where they are damaged, pyarrow ends the process.
+    """
+    pages = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
     widths = [max(metadata.schema.column(number).length, _BYTES_A_CELL) for number in range(metadata.num_columns)]
-    values = sum(group.column(number).num_values * width for group in groups for number, width in enumerate(widths))
-    return int(max(sum(group.total_byte_size for group in groups), metadata.num_rows * sum(widths), values))
+    return int(max(pages, metadata.num_rows * sum(widths)))
 
 
 def _declared_message_size(message: pa.Message) -> int:
