@@ -48,7 +48,9 @@ def throughput(port: int, path: str, body: bytes, connections: int, seconds: flo
         options = ["-t1", f"-c{connections}", f"-d{math.ceil(seconds)}s", "--timeout", "20s", "-s", str(LUA)]
         command = [find_wrk(), *options, f"http://127.0.0.1:{port}{path}"]
         environ = {**os.environ, "BENCH_BODY": file.name}
-        ran = subprocess.run(command, env=environ, check=True, capture_output=True, text=True)
+        ran = subprocess.run(command, env=environ, check=False, capture_output=True, text=True)
+    if ran.returncode != 0:  # it could not connect at all
+        return Load(0, 1, seconds, math.nan, math.nan)
     found = json.loads(ran.stdout.splitlines()[-1])
     good = found["requests"] - found["refused"]
     failed = found["refused"] + found["broken"] + found["late"]
@@ -71,7 +73,7 @@ def streaming(port: int, path: str, body: bytes, connections: int, seconds: floa
     asyncio.run(read_streams(port, path, body, connections, began + seconds, seen))
     took = time.perf_counter() - began
     if len(seen.total) < 2:
-        return Load(len(seen.total), seen.failed, took, float("nan"), float("nan"), float("nan"), float("nan"))
+        return Load(len(seen.total), seen.failed, took, math.nan, math.nan, math.nan, math.nan)
     first, total = ([value * 1e3 for value in values] for values in (seen.first, seen.total))
     return Load(
         len(total), seen.failed, took, median(total), high(total), first_p50=median(first), first_p99=high(first)

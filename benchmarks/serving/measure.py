@@ -168,20 +168,21 @@ class Starter:
     def start(self, turn: Turn) -> Server | None:
         """A server that answers right, or None with its failure noted."""
         case = make_case(turn, self.plan, self.workload, self.folder, self.work)
-        server = None
+        server = Server(turn.peer, case)
         try:
-            server = Server(turn.peer, case)
             ready = server.wait_until_ready()
             server.check(self.predictions)
-        except (ServerFailed, OSError) as error:
+            self.measured.starts.append({"server": turn.name, "workload": self.workload.name, "seconds": ready})
+            note(f"{self.workload.name}: {turn.name} is ready after {ready:.2f} s")
+            press(server, 8, 2 * self.plan.warm_seconds)
+        except ServerFailed as error:
+            server.close()
             self.measured.failures.append(str(error))
             note(f"FAILED {error}")
-            if server:
-                server.close()
             return None
-        self.measured.starts.append({"server": turn.name, "workload": self.workload.name, "seconds": ready})
-        note(f"{self.workload.name}: {turn.name} is ready after {ready:.2f} s")
-        press(server, 8, 2 * self.plan.warm_seconds)
+        except BaseException:
+            server.close()
+            raise
         return server
 
     def stop(self, turn: Turn, server: Server) -> None:

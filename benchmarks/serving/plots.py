@@ -31,28 +31,33 @@ def draw(results: Results, folder: Path) -> dict[str, str]:
     return drawn
 
 
-def bars(axes: Any, values: dict[str, float], label: str) -> bool:
-    """Horizontal bars, the least at the top; whether there were any."""
-    known = {name: value for name, value in values.items() if not math.isnan(value)}
-    names = sorted(known, key=lambda name: known[name], reverse=True)
+def bars(axes: Any, values: dict[str, float], label: str) -> None:
+    """Horizontal bars, the least at the top."""
+    names = sorted(values, key=lambda name: values[name], reverse=True)
     colours = [OUR_COLOUR if name in OURS else THEIR_COLOUR for name in names]
-    drawn = axes.barh([PEERS[name].title for name in names], [known[name] for name in names], color=colours)
+    drawn = axes.barh([PEERS[name].title for name in names], [values[name] for name in names], color=colours)
     axes.bar_label(drawn, fmt="{:,.4g}", padding=3)
     axes.set_xlabel(label)
     axes.margins(x=0.15)
-    return bool(names)
 
 
 def panels(columns: Sequence[tuple[str, str, dict[str, float]]]) -> Any:
     """Bars side by side, or None where nothing was measured."""
     import matplotlib.pyplot as plt  # noqa: PLC0415
 
-    figure, axes = plt.subplots(1, len(columns), figsize=(5 * len(columns), 3), layout="constrained", squeeze=False)
-    found = [bars(place, values, label) for place, (_, label, values) in zip(axes[0], columns, strict=True)]
-    for place, (heading, _, _) in zip(axes[0], columns, strict=True):
+    known = [
+        (heading, label, {name: value for name, value in values.items() if not math.isnan(value)})
+        for heading, label, values in columns
+    ]
+    shown = [column for column in known if column[2]]
+    if not shown:
+        return None
+    figure, axes = plt.subplots(1, len(shown), figsize=(5 * len(shown), 3), layout="constrained", squeeze=False)
+    for place, (heading, label, values) in zip(axes[0], shown, strict=True):
         place.set_title(heading)
+        bars(place, values, label)
     plt.close(figure)
-    return figure if any(found) else None
+    return figure
 
 
 def cost(results: Results) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 INSIDE = HERE / "inside"
+MODELS = INSIDE / "models.py"
 NETWORK = HERE.parents[1] / "opt_ml_template" / "code" / "network.py"
 CONNECTIONS = (1, 8, 32, 128)
 BODY_BYTES = 4_000_000
@@ -68,15 +69,15 @@ LARGE = Workload("large", "24 layers of 2048 by 2048: 403 MB of weights", (), ()
 
 
 def prepare(workload: Workload, folder: Path) -> Path:
-    """A model folder with code and weights, made once; this Python must have torch. Returns the folder."""
+    """A model folder with the weights, made once; this Python must have torch. Returns the folder."""
     made = folder / workload.name
-    if not (made / "done").exists():
+    stamp, sources = made / "made-by.txt", "".join(file.read_text(encoding="utf-8") for file in (MODELS, NETWORK))
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != sources:
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir(parents=True)
-        for file in (INSIDE / "models.py", NETWORK):
-            shutil.copy(file, made)
+        shutil.copy(NETWORK, made)
         subprocess.run([sys.executable, str(INSIDE / "weights.py"), workload.name, str(made)], check=True)
-        (made / "done").touch()
+        stamp.write_text(sources, encoding="utf-8")
     return made
 
 

@@ -84,8 +84,7 @@ def torch_and_network(workload: str, folder: Path) -> tuple[Any, Any]:
     import torch  # noqa: PLC0415 - models without a network start without it
 
     torch.set_num_threads(1)
-    with torch.device("meta"):
-        network = build(workload, folder)
+    network = build(workload, folder)
     weights = torch.load(folder / "weights.pt", mmap=True, weights_only=True)
     network.load_state_dict(weights, assign=True)
     return torch, network.eval()
