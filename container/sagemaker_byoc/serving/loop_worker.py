@@ -10,10 +10,11 @@ import os
 import select
 from typing import Any
 
-from gunicorn.asgi.protocol import ASGIProtocol, _valid_websocket_key
+from gunicorn.asgi.protocol import _REASON_PHRASES, ASGIProtocol, _valid_websocket_key
 from gunicorn.asgi.websocket import CLOSE_GOING_AWAY, WebSocketProtocol
 from gunicorn.workers.gasgi import ASGIWorker
 
+from sagemaker_byoc.serving.shortcut import status_line
 from sagemaker_byoc.serving.slots import BACKLOG
 
 LINGER_SECONDS = 2.0  # a request may be on its way on a connection that is idle; gunicorn's threads wait as long
@@ -132,6 +133,11 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
         keep: bool = await self._handle_http_request(request, sockname, peername)
         return keep
 
+    def _send_response_start(self, status: int, headers: Any, request: Any, close: bool = False) -> None:
+        super()._send_response_start(status, headers, request, close)
+        if status not in _REASON_PHRASES:  # it knows the usual ones only
+            self._response_buffer = self._response_buffer.replace(b" Unknown\r\n", _phrase(status), 1)
+
     def _is_websocket_upgrade(self, request: Any) -> bool:
         """What the application does not take as a stream it answers as a request, and says why."""
         if not super()._is_websocket_upgrade(request):
@@ -175,3 +181,7 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]  # gunicorn has no types
         size = len(payload)
         mask = (masking_key * (size // 4 + 1))[:size]
         return (int.from_bytes(payload, "little") ^ int.from_bytes(mask, "little")).to_bytes(size, "little")
+
+
+def _phrase(status: int) -> bytes:
+    return status_line(status)[3:].encode() + b"\r\n"

@@ -1,8 +1,8 @@
 """Where plain functions run for an event loop: on it while they are quick, else in threads, so that it can go on.
 
 On the loop nothing is handed over, which is what makes it worth having: a thread costs more than a small model. But a
-function that takes long there stops everybody. So the mean time of the last requests decides; and who makes pieces
-of a stream is left to make them in one thread, as that may wait for each.
+function that takes long there stops everybody. So the mean time of the last requests decides, and the first ones run in
+threads; so do those that make pieces of a stream, which may wait for each.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class Placement:
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
-        self._mean = 0.0
+        self._mean = 2 * SLOW_SECONDS
 
     @property
     def is_quick(self) -> bool:

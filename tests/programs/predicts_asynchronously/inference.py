@@ -11,7 +11,7 @@ def model_fn(model_dir):
 
 async def input_fn(body, content_type):
     await asyncio.sleep(0)
-    return body
+    return body.decode()
 
 
 async def predict_fn(data, model, context):
