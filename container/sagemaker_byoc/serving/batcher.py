@@ -42,6 +42,7 @@ class Batcher:
         self._gathered = _taken_lock()
         self._turn = _taken_lock()
         self._thread: threading.Thread | None = None
+        self._is_over = False
 
     @property
     def queued_rows(self) -> int:
@@ -101,6 +102,11 @@ class Batcher:
             timer.cancel()
         return item.outcome()
 
+    def close(self) -> None:
+        """Let go of the model and the thread. To be called when nothing waits and nothing will come any more."""
+        self._is_over = True
+        self._turn.release()
+
     def _item(self, data: Any, deadline: float, is_alive: Callable[[], bool] | None) -> Item:
         item = Item(data, deadline, is_alive)
         if item.since >= deadline:
@@ -148,6 +154,8 @@ class Batcher:
     def _serve(self) -> None:
         while True:
             self._turn.acquire()
+            if self._is_over:
+                return
             found_idle, self._found_idle = self._found_idle, False
             batch, reason = self._next(found_idle=found_idle)
             while batch:

@@ -63,6 +63,11 @@ class Model:
         """Whether requests run together; then they all may come in at once."""
         return self.batcher is not None
 
+    def close(self) -> None:
+        """To be called when no request is in the model and none will come any more."""
+        if self.batcher is not None:
+            self.batcher.close()
+
     def invoke(self, request: Request) -> Answer:
         """One request, one answer. Raises RequestError or HandlerError."""
         context, media_type, accept = self._begin(request)

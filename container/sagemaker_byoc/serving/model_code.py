@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -165,7 +165,5 @@ class _PlainNames(MetaPathFinder, Loader):
 
 
 def _is_elsewhere(name: str) -> bool:
-    try:
-        return name in sys.modules or find_spec(name) is not None
-    except ValueError:  # a module without a spec, as a script's __main__
-        return True
+    others = [finder for finder in sys.meta_path if not isinstance(finder, _OwnModules | _PlainNames)]
+    return name in sys.modules or any(finder.find_spec(name, None) is not None for finder in others)

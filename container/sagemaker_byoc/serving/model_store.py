@@ -110,6 +110,7 @@ class ModelStore:
             if not _is_free(self._held[name], seconds):
                 return False
             held = self._held.pop(name)
+            held.model.close()
             if held.code is not None:
                 held.code.forget()
             del held
