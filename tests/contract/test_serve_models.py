@@ -119,6 +119,15 @@ def test_a_pickled_model_waits_for_a_word_that_it_is_trusted(opt_ml: OptMl, serv
         assert endpoint.invoke(b"[[3.0]]").json == pytest.approx([6.0])
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_models_are_compiled_only_when_that_is_asked_for(serve: Serve, compiled: bool) -> None:
+    """22.2: with the same answers, and before the endpoint is ready where it warms itself up."""
+    with serve("warms_up", {"BYOC_TORCH_COMPILE": "on"} if compiled else {}) as endpoint:
+        endpoint.wait_until_ready(180)
+        assert endpoint.invoke(b"[[1, 2, 3]]", seconds=30).json == {"answer": [[12.0]], "compiled": compiled}
+        assert ("torch.compile: the model is compiled when it is first called" in endpoint.log) == compiled
+
+
 def test_each_worker_has_a_device_of_its_own(opt_ml: OptMl, serve: Serve) -> None:
     """20.2: the names that this container was given, one for each slot; a function finds its one under number 0."""
     mig = "MIG-8932f937-d72c-4106-c12f-20bd9faed9f6"
