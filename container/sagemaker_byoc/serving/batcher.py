@@ -106,6 +106,8 @@ class Batcher:
         """Let go of the model and the thread. To be called when nothing waits and nothing will come any more."""
         self._is_over = True
         self._turn.release()
+        if self._thread is not None:
+            self._thread.join(1)
 
     def _item(self, data: Any, deadline: float, is_alive: Callable[[], bool] | None) -> Item:
         item = Item(data, deadline, is_alive)
