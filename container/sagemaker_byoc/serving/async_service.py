@@ -95,6 +95,7 @@ class AsyncService(Service):
         if model is not self._known:
             self._meet(model)
         if model.is_async or model.joins_requests:
+            caller.watch()
             return await self._take_place(self._await(model, request))
         if self._placement.is_quick:
             return self._placement.run_here(model.invoke, request)

@@ -101,6 +101,8 @@ class LoopWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
 class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
     """One connection, of nginx or of a caller."""
 
+    _response_buffer: bytes
+
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.worker.connections.add(self)
