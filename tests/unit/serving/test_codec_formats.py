@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -270,6 +271,45 @@ def test_csv_keeps_what_only_looks_like_a_number() -> None:
     assert decode(b"2021_01,1\n", "text/csv") == [["2021_01", "1"]]
     assert decode(b"99999999999999999999,1\n", "text/csv").tolist() == [[1e20, 1.0]]
     assert decode(b"1, ,x\n", "text/csv") == [["1", " ", "x"]]
+
+
+PIECES = [
+    ",",
+    "\n",
+    "\r\n",
+    "\r",
+    " ",
+    "",
+    "1",
+    "-2.5",
+    "1e3",
+    ".5",
+    "+1",
+    "01",
+    "-0",
+    "nan",
+    "9" * 19,
+    "9" * 25,
+    "1e400",
+]
+
+
+@given(st.lists(st.sampled_from([*PIECES, "2021-01-01", "1 2", "9007199254740993", '"3"'])).map("".join))
+def test_numbers_of_csv_are_the_same_whichever_way_they_are_read(text: str) -> None:
+    """Plain numbers take a shortcut; what it cannot read goes the long way."""
+    from sagemaker_byoc.serving.codecs import csv_text
+
+    def outcome(read: Callable[[bytes], object]) -> tuple[str, str]:
+        try:
+            value = read(text.encode())
+            # -0 is 0, as in JSON
+            return (str(value.dtype), repr(value + 0)) if isinstance(value, np.ndarray) else ("rows", repr(value))
+        except MalformedBody as error:
+            return "error", str(error)
+
+    if text.strip():
+        long_way = outcome(lambda body: csv_text.read_any(body, "utf-8"))
+        assert outcome(lambda body: csv_text.read_csv(body, "utf-8", 0)) == long_way
 
 
 def test_one_long_field_takes_no_more_memory_than_itself() -> None:
