@@ -55,8 +55,8 @@ PEER = Peer(
     title="MLServer",
     requirements="mlserver",
     start=start,
-    setting="V2 protocol; a process of its pool a core, none (in the server's own) for the accelerator and streams, "
-    "where it is faster; access log and metrics as by default; max_batch_size=32 for the accelerator; "
+    setting="V2 protocol; a process of its pool a core; none, as its manual wants it for streams and light models, for "
+    "streams and the accelerator; access log and metrics as by default; max_batch_size=32 for the accelerator; "
     "uvloop below 0.22, with which its pool starts",
     windows=(0.005, 0.001, 0.01),
     ready_path="/v2/models/bench/ready",
