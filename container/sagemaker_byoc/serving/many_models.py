@@ -28,17 +28,17 @@ from sagemaker_byoc.errors import (
     ModelNotReady,
     NotEnoughMemory,
 )
-from sagemaker_byoc.memory import MemoryReading, describe_out_of_memory, read_memory, unused_memory
+from sagemaker_byoc.memory import MemoryReading, describe_out_of_memory, read_memory
 from sagemaker_byoc.serving.exchange import Answer, Request
 from sagemaker_byoc.serving.handlers import Handler
 from sagemaker_byoc.serving.model_registry import ASIDE, LOADED, LOADING, ModelRecord, ModelRegistry
+from sagemaker_byoc.serving.model_room import ModelRoom
 from sagemaker_byoc.serving.model_store import Held, ModelStore, is_out_of_memory
-from sagemaker_byoc.serving.peers import Message, PeerReply, Peers
+from sagemaker_byoc.serving.peers import Message, Peers
 from sagemaker_byoc.serving.settings import ServeSettings
 from sagemaker_byoc.serving.streams import Watched
 
 TARGET_MODEL = "X-Amzn-SageMaker-Target-Model"
-MB = 1_000_000
 log = logging.getLogger(__name__)
 
 
@@ -54,6 +54,7 @@ class ManyModels:
         self._registry = registry
         self._store = store
         self._peers = Peers(registry.folder, self._answer_peer)
+        self._room = ModelRoom(settings, registry, store, self._peers)
         self._lock = threading.Lock()
         self._loading: dict[str, Future[None]] = {}
 
@@ -62,8 +63,9 @@ class ManyModels:
         when the models that they have are here too, but after half of the time that loading may take in any case.
         """
         self._peers.listen()
-        with self._registry.locked():
+        with self._registry.locked():  # it may be in the place of one that has died in the middle of something
             self._repair()
+            self._peers.tell({"unlisted": True}, self._settings.timeout)
         if not (may_take_time and self.restore(self._settings.model_load_timeout / 2)):
             threading.Thread(target=self.restore, args=(math.inf,), name="model-restore", daemon=True).start()
         ready()
@@ -103,7 +105,7 @@ class ManyModels:
             self._repair()
             if self._registry.read(name) is not None:
                 raise ModelAlreadyLoaded(f"model {name!r} is loaded already.")
-            self._make_room(self._needed(record) * (1 + self._peers.count()), record)
+            self._room.make(self._room.needed(record) * (1 + self._peers.count()), record)
             self._registry.write(record)
             try:
                 self._load_everywhere(record)
@@ -178,14 +180,14 @@ class ManyModels:
         before = read_memory()
         size = self._store.load(record)
         self._registry.note_size(record.name, size)
-        self._make_room(size * self._peers.count(), record)
+        self._room.make(size * self._peers.count(), record)
         message = {"model": record.name, "seconds": self._settings.timeout}
         for reply in self._peers.tell(message, self._settings.model_load_timeout):
             if reply.content is None:
                 self._judge_loss(record, reply.pid, before)
             elif "error" in reply.content:
                 raise _as_error(reply.content)
-        self._make_room(0, record)
+        self._room.make(0, record)
 
     def _judge_loss(self, record: ModelRecord, pid: int, before: MemoryReading) -> None:
         """A worker has ended while it loaded a model that another had loaded well: for memory, or for its own reasons.
@@ -228,56 +230,16 @@ class ManyModels:
             record = self.describe(name)
             if self._store.has(record) or (but_not_aside and record.state == ASIDE):
                 return
-            self._make_room(self._needed(record), record)
+            self._room.make(self._room.needed(record), record)
             self._registry.note_size(name, self._store.load(record))
             if record.state == ASIDE:
                 self._registry.mark(record, LOADED)
-
-    def _needed(self, record: ModelRecord) -> int:
-        """Bytes that one copy of the model will take: what it took last, else what its files do."""
-        size = self._registry.size(record.name)
-        if size is not None:
-            return size
-        return sum(path.stat().st_size for path in Path(record.url).rglob("*") if path.is_file())
-
-    def _make_room(self, needed: int, record: ModelRecord) -> None:
-        """Put models aside until so many bytes are left. Raises NotEnoughMemory."""
-        busy: set[str] = set()
-        while (left := self._left()) is not None and needed > left:
-            others = [one for one in self._registry.by_use() if one.state == LOADED and one.name not in busy]
-            others = [one for one in others if one.name != record.name]
-            if self._settings.model_eviction == "off" or not others:
-                raise NotEnoughMemory(
-                    f"model {record.name!r} needs {needed / MB:.0f} MB more in all workers, and "
-                    f"{max(0, left) / MB:.0f} MB are left."
-                )
-            if not self._put_aside(others[0]):
-                busy.add(others[0].name)
-
-    def _left(self) -> int | None:
-        """Bytes that models may still take; None where there is no limit."""
-        unused = unused_memory()
-        if not self._settings.model_memory_mb:
-            return unused
-        replies = self._peers.tell({"taken": True}, self._settings.timeout)
-        taken: int = self._store.taken + sum(reply.content["taken"] for reply in replies if reply.content)
-        left = self._settings.model_memory_mb * MB - taken
-        return left if unused is None else min(left, unused)
-
-    def _put_aside(self, record: ModelRecord) -> bool:
-        """Free a model's memory in all workers; False, and nothing has changed for callers, if it is in use."""
-        self._registry.mark(record, ASIDE)
-        if self._store.unload(record.name, 0) and _all_done(self._tell(record.name, 0)):
-            log.info("model %s is put aside: it was used longest ago, and memory is short", record.name)
-            return True
-        self._registry.mark(record, LOADED)
-        return False
 
     def _drop(self, name: str) -> bool:
         """Take a model out of the registry and out of all workers; False if requests in it go on."""
         self._registry.remove(name)
         here = self._store.unload(name, self._settings.timeout)
-        return _all_done(self._tell(name, self._settings.timeout)) and here
+        return self._peers.have_unloaded(name, self._settings.timeout) and here
 
     def _repair(self) -> None:
         """A record that says `loading` while nobody holds the lock is of a worker that has died over it."""
@@ -286,13 +248,18 @@ class ManyModels:
                 log.warning("model %s is not loaded: the worker that loaded it has ended", record.name)
                 self._drop(record.name)
 
-    def _tell(self, name: str, seconds: float) -> list[PeerReply]:
-        return self._peers.tell({"model": name, "seconds": seconds}, seconds + self._settings.model_load_timeout)
+    def _forget_unlisted(self) -> bool:
+        """What a worker had removed from the registry when it died, before it could tell the others."""
+        listed = {record.name for record in self._registry.records()}
+        done = [self._store.unload(name, 0) for name in self._store.names() if name not in listed]
+        return all(done)
 
     def _answer_peer(self, message: Message) -> Message:
         """Another worker, which holds the lock, has changed a record: do as it says."""
         if "taken" in message:
             return {"taken": self._store.taken}
+        if "unlisted" in message:
+            return {"done": self._forget_unlisted()}
         record = self._registry.read(message["model"])
         if record is None or record.state == ASIDE:
             return {"done": self._store.unload(message["model"], message["seconds"])}
@@ -300,11 +267,6 @@ class ManyModels:
             return {"size": self._store.load(record)}
         except ByocError as error:
             return {"error": type(error).__name__, "message": str(error), "status": error.status}
-
-
-def _all_done(replies: list[PeerReply]) -> bool:
-    """A worker that has died holds nothing any more."""
-    return all(reply.content is None or reply.content.get("done", False) for reply in replies)
 
 
 def _as_error(content: Message) -> ByocError:

@@ -57,7 +57,7 @@ class ModelRoutes:
         page = records[first : first + PAGE]
         shown: dict[str, Any] = {"models": [_shown(record) for record in page]}
         if first + PAGE < len(records):
-            shown["nextPageToken"] = base64.urlsafe_b64encode(page[-1].name.encode()).decode()
+            shown["nextPageToken"] = base64.urlsafe_b64encode(page[-1].name.encode("utf-8", "surrogatepass")).decode()
         return shown
 
 
@@ -89,6 +89,6 @@ def _read_model(body: bytes) -> tuple[str, str]:
 
 def _read_token(token: str) -> str:
     try:
-        return base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
+        return base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True).decode("utf-8", "surrogatepass")
     except (binascii.Error, UnicodeError):
         raise MalformedBody(f"next_page_token {token!r} is none that this container has given.") from None

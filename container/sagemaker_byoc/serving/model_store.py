@@ -72,6 +72,9 @@ class ModelStore:
         held = self._held.get(record.name)
         return held is not None and held.record.version == record.version
 
+    def names(self) -> list[str]:
+        return list(self._held)
+
     def begin(self, name: str) -> Held | None:
         """The model, which stays until `end`; None if it is not here, or is about to go."""
         held = self._held.get(name)

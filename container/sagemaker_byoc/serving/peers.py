@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+UNLOAD_SECONDS = 60.0  # for collecting what a large model has left behind
 Message = dict[str, Any]
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,14 @@ class Peers:
             return []
         with ThreadPoolExecutor(len(connections)) as pool:
             return list(pool.map(lambda one: self._ask(one[0], one[1], message, seconds), connections))
+
+    def have_unloaded(self, name: str, seconds: float) -> bool:
+        """Have all others let a model go that is not to be loaded; False where requests in it take longer.
+
+        A worker that has died holds nothing any more.
+        """
+        replies = self.tell({"model": name, "seconds": seconds}, seconds + UNLOAD_SECONDS)
+        return all(reply.content is None or reply.content.get("done", False) for reply in replies)
 
     def count(self) -> int:
         """How many other workers listen."""

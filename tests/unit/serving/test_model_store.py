@@ -16,6 +16,8 @@ import pytest
 from sagemaker_byoc.errors import HandlerError, NotEnoughMemory, UserCodeError
 from sagemaker_byoc.memory import held_memory
 from sagemaker_byoc.serving.exchange import Request
+from sagemaker_byoc.serving.many_models import ManyModels
+from sagemaker_byoc.serving.model import Model
 from sagemaker_byoc.serving.model_code import ModelCode
 from sagemaker_byoc.serving.model_loading import load_model
 from sagemaker_byoc.serving.model_registry import ASIDE, LOADED, ModelRecord, ModelRegistry
@@ -366,3 +368,31 @@ def test_peers_answer_and_the_dead_are_passed_over(tmp_path: Path) -> None:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
     assert asking.tell({"n": 9}, 10) == []
+
+
+def test_what_a_worker_had_unlisted_when_it_died_is_let_go_by_the_others(
+    settings: ServeSettings, store: ModelStore, tmp_path: Path
+) -> None:
+    """15.26: no memory is held for a model that is not listed any more."""
+    registry = tmp_path / "r"
+    listed = record("a", tmp_path / "a", HOLDS)
+    ModelRegistry(registry).write(listed)
+    child = os.fork()
+    if child == 0:
+        ManyModels(settings, ModelRegistry(registry), store).begin(True, (tmp_path / "ready").touch)
+        signal.pause()
+    try:
+        wait_until((tmp_path / "ready").exists, "the other worker to have the model")
+        mine = ModelRegistry(registry)
+        asking = Peers(registry, lambda _: {})
+        assert [reply.content["taken"] > 50e6 for reply in asking.tell({"taken": True}, 10) if reply.content] == [True]
+        mine.remove("a")
+        ManyModels(settings, mine, ModelStore(settings, _never)).begin(True, lambda: None)
+        assert [reply.content["taken"] < 30e6 for reply in asking.tell({"taken": True}, 10) if reply.content] == [True]
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def _never(_: ServeSettings, import_code: object) -> Model:
+    raise AssertionError("there is nothing to load")
