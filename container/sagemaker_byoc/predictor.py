@@ -1,7 +1,6 @@
 """The Flask app: every route of the container, and what Flask's own errors look like to the caller."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from werkzeug.exceptions import HTTPException, NotFound
 from sagemaker_byoc.serving.answers import error_answer, refusal
 from sagemaker_byoc.serving.exchange import Answer
 from sagemaker_byoc.serving.service import Service
-from sagemaker_byoc.serving.shortcut import body_size, header_list, read_request
+from sagemaker_byoc.serving.shortcut import body_size, header_list, read_request, read_request_to
 
 if TYPE_CHECKING:
     from sagemaker_byoc.serving.model_routes import ModelRoutes
@@ -68,10 +67,8 @@ def _add_models(app: Flask, service: Service, models: "ModelRoutes") -> None:
 
     @app.route("/models/<path:name>/invoke", methods=["POST"])
     def invoke_model(name: str) -> Response:
-        environ = request.environ
-        return _respond(
-            service.invoke(lambda deadline: replace(read_request(environ, deadline), target=name), body_size(environ))
-        )
+        read = partial(read_request_to, request.environ, name)
+        return _respond(service.invoke(read, body_size(request.environ)))
 
 
 def route_finder(application: Any) -> Callable[[str], bool]:

@@ -50,6 +50,11 @@ _MODELS = """
             proxy_read_timeout @{seconds}s;
             proxy_next_upstream error;
             error_page 502 = @not_answered;
+            error_page 504 = @not_loaded;
+        }
+
+        location @not_loaded {
+            return 504 '{"error": {"type": "TimedOut", "message": "no answer within @{seconds} s (BYOC_MODEL_LOAD_TIMEOUT)"}}\n';
         }"""
 
 

@@ -1,7 +1,9 @@
 """WSGI without a framework: the way of /invocations past Flask, and what both ways share to read and to answer."""
 
+import re
 import socket
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -10,19 +12,28 @@ from sagemaker_byoc.errors import MalformedBody
 from sagemaker_byoc.serving.exchange import Answer, AsyncAnswer, EnvironHeaders, Request
 from sagemaker_byoc.serving.service import Service
 
+_INVOKE = re.compile(r"/models/(.+)/invoke", re.DOTALL)
 _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 
 class Shortcut:
-    """Answers POST /invocations itself, and leaves everything else to the application with all the routes."""
+    """Answers POST /invocations itself, and POST /models/NAME/invoke where there are many models, and leaves everything
+    else to the application with all the routes.
+    """
 
     def __init__(self, service: Service, routes: Callable[[], WSGIApplication]) -> None:
         self._service = service
         self._routes = routes
+        self._has_many = service.settings.multi_model
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/invocations" and environ["REQUEST_METHOD"] == "POST":
             return send(self._service.invoke(partial(read_request, environ), body_size(environ)), start_response)
+        if self._has_many and environ["REQUEST_METHOD"] == "POST":
+            asked = _INVOKE.fullmatch(environ["PATH_INFO"])
+            if asked:
+                read = partial(read_request_to, environ, asked[1].encode("latin-1").decode("utf-8", "replace"))
+                return send(self._service.invoke(read, body_size(environ)), start_response)
         return self._routes()(environ, start_response)
 
 
@@ -36,6 +47,11 @@ def read_request(environ: WSGIEnvironment, deadline: float) -> Request:
         deadline,
         partial(_is_connected, environ.get("gunicorn.socket")),
     )
+
+
+def read_request_to(environ: WSGIEnvironment, target: str, deadline: float) -> Request:
+    """The same for the model of a name."""
+    return replace(read_request(environ, deadline), target=target)
 
 
 def body_size(environ: WSGIEnvironment) -> int | None:
