@@ -1,5 +1,6 @@
 """nginx.conf with its tokens filled in, and the command that runs it."""
 
+import json
 import os
 import resource
 import shutil
@@ -54,7 +55,7 @@ _MODELS = """
         }
 
         location @not_loaded {
-            return 504 '{"error": {"type": "TimedOut", "message": "no answer within @{seconds} s (BYOC_MODEL_LOAD_TIMEOUT)"}}\n';
+            return 504 '@{told}\\n';
         }"""
 
 
@@ -102,7 +103,9 @@ def render(settings: ServeSettings, run: Path) -> str:
 
 
 def _model_lines(settings: ServeSettings) -> str:
-    return NginxTemplate(_MODELS).substitute(seconds=max(1, round(settings.model_load_timeout)))
+    seconds = max(1, round(settings.model_load_timeout))
+    told = {"type": "TimedOut", "message": f"no answer within {seconds} s (BYOC_MODEL_LOAD_TIMEOUT)"}
+    return NginxTemplate(_MODELS).substitute(seconds=seconds, told=json.dumps({"error": told}))
 
 
 def _slot_lines(settings: ServeSettings, run: Path) -> str:
