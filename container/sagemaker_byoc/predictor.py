@@ -38,6 +38,10 @@ def create_app(service: Service, models: "ModelRoutes | None" = None) -> Flask:
     def metrics() -> Response:
         return _respond(service.scrape(request.headers.get("Accept", "")))
 
+    @app.route("/openapi.json", methods=["GET"])
+    def interface() -> Response:
+        return _respond(service.interface())
+
     if models is not None:
         _add_models(app, service, models)
     app.register_error_handler(HTTPException, _answer_http_error)

@@ -10,16 +10,17 @@ from wsgiref.types import WSGIApplication
 
 from sagemaker_byoc.errors import UserCodeError
 from sagemaker_byoc.serving import application as users
+from sagemaker_byoc.serving import tracing
 from sagemaker_byoc.serving.access_lines import LoggedApplication
 from sagemaker_byoc.serving.devices import assign, find_devices
 from sagemaker_byoc.serving.gate import Gate
 from sagemaker_byoc.serving.loading import Loading
 from sagemaker_byoc.serving.metrics import DIRECTORY, Metrics
 from sagemaker_byoc.serving.model import LoadingModel
-from sagemaker_byoc.serving.model_loading import code_folders, load_model
+from sagemaker_byoc.serving.model_loading import code_folders, load_model, own_folders
 from sagemaker_byoc.serving.preload import modules_to_preload, preload
 from sagemaker_byoc.serving.readiness import Readiness
-from sagemaker_byoc.serving.runtimes import preloadable
+from sagemaker_byoc.serving.runtimes import choose_code, preloadable
 from sagemaker_byoc.serving.service import Service
 from sagemaker_byoc.serving.settings import ServeSettings
 from sagemaker_byoc.serving.shortcut import Shortcut
@@ -39,10 +40,17 @@ class WorkerPlan:
 
     def preload(self) -> None:
         """In the master, before the first fork: what all workers would import."""
-        if self.settings.preload == "on":
-            folders = [folder for folder in code_folders(self.settings) if (folder / self.settings.program).is_file()]
-            code = modules_to_preload(folder / self.settings.program for folder in folders[:1])
-            preload(("numpy", *code, *preloadable(self.settings.paths.model)))
+        settings, paths = self.settings, self.settings.paths
+        if settings.preload == "off":
+            return
+        try:
+            choice = choose_code(
+                settings.program, own_folders(settings), paths.image_code, paths.model, settings.runtime
+            )
+        except UserCodeError:
+            return  # the worker will say so
+        code = modules_to_preload([choice.program] if choice.program else [])
+        preload(("numpy", *code, *(preloadable(paths.model) if choice.has_runtime else ())))
 
     def prepare(self, seat: "Seat") -> None:
         """In the worker, before anything of the user's is imported: the accelerator of its slot."""
@@ -116,7 +124,14 @@ class WorkerPlan:
         kind: type[Service] = Service
         if settings.lane == "asgi":
             from sagemaker_byoc.serving.async_service import AsyncService as kind  # noqa: PLC0415, N813
-        return kind(LoadingModel(), self.readiness, settings, metrics, Gate(settings.threads, settings.queue))
+        return kind(
+            LoadingModel(),
+            self.readiness,
+            settings,
+            metrics,
+            Gate(settings.threads, settings.queue),
+            tracing.start(os.environ),
+        )
 
     def _users_alone(self, spec: str | None, app_file: Path | None, seat: "Seat") -> WSGIApplication:
         """An application of the user's that answers every path."""

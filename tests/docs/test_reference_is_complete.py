@@ -7,7 +7,7 @@ import click
 import pytest
 from local_sagemaker.cli import byoc
 from sagemaker_byoc import errors
-from sagemaker_byoc.serving import codecs
+from sagemaker_byoc.serving import codecs, settings_table
 from sagemaker_byoc.serving.settings import variable_names
 from sagemaker_byoc.settings import TrainSettings
 
@@ -19,15 +19,17 @@ def page(name: str) -> str:
     return (REFERENCE / name).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    ("command", "variables"), [("train", TrainSettings.VARIABLES), ("serve", variable_names())]
-)
+@pytest.mark.parametrize(("command", "variables"), [("train", TrainSettings.VARIABLES), ("serve", variable_names())])
 def test_every_variable_that_is_read_has_a_row_and_no_row_is_left_over(
     command: str, variables: tuple[str, ...]
 ) -> None:
     section = page("environment-variables.md").split(f"## Read by `{command}`")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
     assert sorted(rows) == sorted(variables)
+
+
+def test_table_of_servings_variables_is_the_one_that_the_settings_make() -> None:
+    assert settings_table.table() in page("environment-variables.md")
 
 
 def test_every_verb_of_byoc_has_a_heading_and_no_heading_is_left_over() -> None:

@@ -5,9 +5,9 @@ import contextlib
 import inspect
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from sagemaker_byoc.errors import ByocError, DeadlineExceeded, ModelNotReady, Overloaded
 from sagemaker_byoc.serving.answers import error_answer, refusal
@@ -17,7 +17,7 @@ from sagemaker_byoc.serving.gate import check_wanted
 from sagemaker_byoc.serving.handlers import STREAM
 from sagemaker_byoc.serving.model import Model
 from sagemaker_byoc.serving.placement import Placement, from_thread
-from sagemaker_byoc.serving.service import Service
+from sagemaker_byoc.serving.service import INVOCATIONS, Service
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,8 @@ class AsyncService(Service):
         if isinstance(answer, Answer) and isinstance(answer.body, bytes):
             self._count(answer.status, started, caller.size, len(answer.body))
             return answer
-        pieces = answer.body if isinstance(answer, AsyncAnswer) else from_thread(answer.body)
+        pieces: AsyncIterator[bytes]
+        pieces = answer.body if isinstance(answer, AsyncAnswer) else from_thread(cast("Iterable[bytes]", answer.body))
         self._inside += 1
         counted = AsyncWatched(pieces, lambda sent: self._end_stream(answer.status, started, caller.size, sent))
         return AsyncAnswer(counted, answer.content_type, answer.status, answer.headers)
@@ -98,7 +99,7 @@ class AsyncService(Service):
             caller.watch()
             return await self._take_place(self._await(model, request))
         if self._placement.is_quick:
-            return self._placement.run_here(model.invoke, request)
+            return self._placement.run_here(partial(self._answer, model) if self.tracer.on else model.invoke, request)
         caller.watch()
         await asyncio.sleep(0)  # the loop looks whether the caller is still there
         return await self._take_place(self._placement.run_in_thread(partial(self._run, model), request))
@@ -127,7 +128,10 @@ class AsyncService(Service):
     async def _await(self, model: Model, request: Request) -> Answer | AsyncAnswer:
         try:
             async with asyncio.timeout(request.deadline - time.monotonic()):
-                return await model.invoke_async(request)
+                with self.tracer.request(request.headers, INVOCATIONS) as span:
+                    answer = await model.invoke_async(request)
+                    span.answered(answer.status, len(answer.body) if isinstance(answer.body, bytes) else 0)
+                    return answer
         except TimeoutError:
             seconds = self.settings.timeout
             raise DeadlineExceeded(f"no answer within {seconds:g} s (SAGEMAKER_MODEL_SERVER_TIMEOUT)") from None
@@ -137,7 +141,7 @@ class AsyncService(Service):
         check_wanted(request)
         token = self.watch.begin(request.deadline)
         try:
-            return model.invoke(request)
+            return self._answer(model, request)
         finally:
             self.watch.end(token)
 

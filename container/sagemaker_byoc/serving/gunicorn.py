@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sagemaker_byoc.onnx_import import NO_TELEMETRY
 from sagemaker_byoc.serving.deadlines import DRAIN_SECONDS, Limits
 from sagemaker_byoc.serving.metrics import DIRECTORY
 from sagemaker_byoc.serving.readiness import RUN_DIRECTORY, Readiness
@@ -73,6 +74,7 @@ def environment(settings: ServeSettings, environ: Mapping[str, str], run: Path, 
         RUN_DIRECTORY: str(run),
         DIRECTORY: str(run / "metrics"),
         BEHIND_NGINX: "1" if behind_nginx else "",
+        NO_TELEMETRY: "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",  # the model's folder, with code in it, is read-only
     }

@@ -4,10 +4,10 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from sagemaker_byoc.errors import HandlerError, MalformedBody, ModelNotReady, NotAcceptable
+from sagemaker_byoc.errors import HandlerError, MalformedBody, ModelNotReady, NotAcceptable, RequestError
 from sagemaker_byoc.serving import async_streams, codecs, streams
 from sagemaker_byoc.serving.batcher import Batcher
 from sagemaker_byoc.serving.batching import BatchPolicy, BatchRecord
@@ -45,14 +45,16 @@ class Model:
     batcher: Batcher | None = None
     typed: "TypedInput | None" = None
 
-    def with_batches(self, policy: BatchPolicy) -> "Model":
-        """The same with a queue before it, from which requests go through it together."""
+    def with_batches(self, policy: BatchPolicy, predict: Callable[[Any], Any]) -> "Model":
+        """The same with a queue before it, from which requests go through `predict` together; it raises what it likes,
+        which is explained to the request that it was raised for.
+        """
         observer = self.observer
 
         def observe(run: BatchRecord) -> None:
             observer.batch(run.rows, run.requests, run.reason, run.waited_seconds, run.ran_seconds)
 
-        return replace(self, batcher=Batcher(partial(self.predict, self.context), policy, observe))
+        return replace(self, batcher=Batcher(predict, policy, observe))
 
     def with_types(self, typed: "TypedInput | None") -> "Model":
         """The same with bodies that are checked before predict_fn sees them."""
@@ -145,7 +147,12 @@ class Model:
     async def _predict_async(self, context: Context, data: Any, request: Request) -> Any:
         predict_fn = self.handlers.get("predict_fn")
         if self.batcher:
-            return await self.batcher.submit_async(data, request.deadline, request.is_wanted)
+            try:
+                return await self.batcher.submit_async(data, request.deadline, request.is_wanted)
+            except RequestError:
+                raise
+            except (Exception, SystemExit) as error:
+                raise self._predicts().explain(error) from error
         if predict_fn and predict_fn.is_async:
             return await predict_fn.wait(context, data, self.value)
         return self.predict(context, data)
@@ -161,7 +168,12 @@ class Model:
 
     def _predict(self, context: Context, data: Any, request: Request) -> Any:
         if self.batcher:
-            return self.batcher.submit(data, request.deadline, request.is_wanted)
+            try:
+                return self.batcher.submit(data, request.deadline, request.is_wanted)
+            except RequestError:
+                raise
+            except (Exception, SystemExit) as error:
+                raise self._predicts().explain(error) from error
         return self.predict(context, data)
 
     def _write(self, context: Context, prediction: Any, accept: str) -> Answer:
@@ -170,9 +182,12 @@ class Model:
             wanted = self._wanted_type(accept)
             return _answer(output_fn(context, prediction, wanted), wanted, output_fn)
         if isinstance(prediction, Iterator):
-            handler = self.handlers.get("predict_fn") or Handler("model", self.value, "")
-            return streams.stream_values(prediction, accept, handler)
+            return streams.stream_values(prediction, accept, self._predicts())
         return Answer(*codecs.encode(prediction, accept))
+
+    def _predicts(self) -> Handler:
+        """The function that is to blame for a prediction."""
+        return self.handlers.get("predict_fn") or Handler("model", self.value, "")
 
     def _wanted_type(self, accept: str) -> str:
         """The one type that the user's function is asked for: the best named one, else the default."""

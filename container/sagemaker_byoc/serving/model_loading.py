@@ -1,5 +1,6 @@
 """From a model directory to a model that answers: its code or runtime, its warm-up, and how requests are joined."""
 
+import inspect
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -95,12 +96,24 @@ def _runtime(settings: ServeSettings, handlers: Mapping[str, Handler], context: 
 
     options = OnnxOptions(
         device=settings.device,
-        threads=max(1, available_cpus() // settings.workers),
+        threads=_math_threads(settings),
         providers=settings.onnx_providers,
-        shared_folder=Path(os.environ[RUN_DIRECTORY]) if settings.workers > 1 and RUN_DIRECTORY in os.environ else None,
+        shared_folder=_shared_folder(settings),
     )
     own = bool({"predict_fn", "transform_fn"} & set(handlers))
     return find_runtime(context.model_dir, options, allow_pickle=settings.allow_pickle, for_predict_fn=own)
+
+
+def _math_threads(settings: ServeSettings) -> int:
+    text = os.environ.get("OMP_NUM_THREADS", "")
+    return int(text) if text.isdecimal() and int(text) > 0 else max(1, available_cpus() // settings.workers)
+
+
+def _shared_folder(settings: ServeSettings) -> Path | None:
+    """Where workers share what ONNX Runtime has made of a model; not for many models, which come and go."""
+    if settings.workers == 1 or settings.multi_model or RUN_DIRECTORY not in os.environ:
+        return None
+    return Path(os.environ[RUN_DIRECTORY])
 
 
 def _predict(handlers: Mapping[str, Handler], value: Any) -> Predict:
@@ -132,13 +145,30 @@ def _with_batches(model: Model, settings: ServeSettings) -> Model:
     predict_fn = model.handlers.get("predict_fn")
     policy = find_policy(predict_fn.function) if predict_fn else None
     if policy is None and settings.batch_max_rows and "transform_fn" not in model.handlers:
-        policy = BatchPolicy(settings.batch_max_rows, 4 * settings.batch_max_rows)
+        policy = BatchPolicy(settings.batch_max_rows, 4 * settings.batch_max_rows, gather=settings.batch_gather)
     if policy is None:
         return model
-    if predict_fn and predict_fn.is_async:
-        raise UserCodeError("predict_fn in inference.py is async and batched; expected one of the two.")
+    if predict_fn and (predict_fn.is_async or inspect.isgeneratorfunction(predict_fn.function)):
+        raise UserCodeError(
+            "predict_fn in inference.py is async, or yields, and is batched; expected a plain function that returns "
+            "one answer for each row, or no batches (@batched, BYOC_BATCH_MAX_ROWS)."
+        )
     log.info("requests are joined, up to %d rows at once", policy.max_rows)
-    return model.with_batches(policy)
+    return model.with_batches(policy, _joint_predict(model, predict_fn))
+
+
+def _joint_predict(model: Model, predict_fn: Handler | None) -> Callable[[Any], Any]:
+    """What is called with the rows of many: the function itself, for an error is told only to whom it belongs, in a
+    context without headers.
+    """
+    if predict_fn is None:
+        return lambda data: model.predict(model.context, data)
+    function, value, context = predict_fn.function, model.value, model.context
+    if predict_fn.takes_context == "keyword":
+        return lambda data: function(data, value, context=context)
+    if predict_fn.takes_context:
+        return lambda data: function(data, value, context)
+    return lambda data: function(data, value)
 
 
 def _with_types(model: Model) -> Model:

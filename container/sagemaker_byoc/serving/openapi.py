@@ -9,7 +9,8 @@ from typing import Any
 
 from sagemaker_byoc.serving import codecs
 from sagemaker_byoc.serving.exchange import CUSTOM_ATTRIBUTES, INFERENCE_ID
-from sagemaker_byoc.serving.typed import TypedInput, TypedOutput
+from sagemaker_byoc.serving.handlers import Handler
+from sagemaker_byoc.serving.typed import TypedInput, TypedOutput, typed_input, typed_output
 
 _SCHEMAS = "#/components/schemas/"
 _ERROR = {
@@ -54,6 +55,20 @@ class Interface:
     typed_output: TypedOutput | None = None
     reads_anything: bool = False
     writes_anything: bool = False
+
+
+def interface_of(handlers: Mapping[str, Handler]) -> Interface:
+    """What the functions of an inference.py say of themselves."""
+    own = set(handlers)
+    predict_fn = handlers.get("predict_fn")
+    reads, writes = bool(own & {"input_fn", "transform_fn"}), bool(own & {"output_fn", "transform_fn"})
+    return Interface(
+        name="model",
+        typed_input=typed_input(predict_fn.function) if predict_fn and not reads else None,
+        typed_output=typed_output(predict_fn.function) if predict_fn and not writes else None,
+        reads_anything=reads,
+        writes_anything=writes,
+    )
 
 
 def describe(interface: Interface) -> dict[str, Any]:

@@ -14,10 +14,11 @@ from sagemaker_byoc.serving.answers import JSON, error_answer
 from sagemaker_byoc.serving.exchange import Answer, Request
 from sagemaker_byoc.serving.gate import Gate, check_wanted
 from sagemaker_byoc.serving.metrics import Metrics
-from sagemaker_byoc.serving.model import LoadingModel
+from sagemaker_byoc.serving.model import LoadingModel, Model
 from sagemaker_byoc.serving.readiness import Readiness
 from sagemaker_byoc.serving.settings import ServeSettings
 from sagemaker_byoc.serving.streams import Watched
+from sagemaker_byoc.serving.tracing import Tracer
 from sagemaker_byoc.serving.watch import Watch
 
 SMALL = 1 << 20  # bytes: larger bodies are read when their turn has come, so that waiting requests need no memory
@@ -29,11 +30,18 @@ class Service:
     """The routes of one worker over a model that may still be loading."""
 
     def __init__(
-        self, model: LoadingModel, readiness: Readiness, settings: ServeSettings, metrics: Metrics, gate: Gate
+        self,
+        model: LoadingModel,
+        readiness: Readiness,
+        settings: ServeSettings,
+        metrics: Metrics,
+        gate: Gate,
+        tracer: Tracer,
     ) -> None:
         self.settings = settings
         self.model = model
         self.metrics = metrics
+        self.tracer = tracer
         self.watch = Watch(settings.threads)
         self._readiness = readiness
         self._gate = gate
@@ -51,6 +59,13 @@ class Service:
             "MaxPayloadInMB": settings.max_payload_mb,
         }
         return Answer(json.dumps(parameters).encode() + b"\n", JSON)
+
+    def interface(self) -> Answer:
+        """What may be sent and what comes back, as OpenAPI has it."""
+        from sagemaker_byoc.serving import openapi  # noqa: PLC0415 - few ask
+
+        handlers = getattr(self.model.loaded, "handlers", {})
+        return Answer(json.dumps(openapi.describe(openapi.interface_of(handlers))).encode(), JSON)
 
     def scrape(self, accept: str) -> Answer:
         """The metrics of all workers, as Prometheus reads them."""
@@ -81,7 +96,7 @@ class Service:
         # While other workers answer, a new one's callers wait for its model; before that, they are told at once.
         model = self.model.loaded or self.model.get(self.settings.timeout if self._readiness.is_ready() else 0)
         if model.joins_requests:
-            return model.invoke(read(deadline))
+            return self._answer(model, read(deadline))
         request = read(deadline) if size is not None and size <= SMALL else None
         waited = self._gate.enter(deadline)
         token = self.watch.begin(deadline)
@@ -90,7 +105,7 @@ class Service:
             request = request or read(deadline)
             if waited:
                 check_wanted(request)
-            answer = model.invoke(request)
+            answer = self._answer(model, request)
             if not isinstance(answer.body, bytes):
                 streams = True  # and keeps its place until it is over
                 answer = replace(answer, body=Watched(answer.body, lambda _: self._gate.leave()))
@@ -99,6 +114,14 @@ class Service:
             self.watch.end(token)
             if not streams:
                 self._gate.leave()
+
+    def _answer(self, model: Model, request: Request) -> Answer:
+        if not self.tracer.on:
+            return model.invoke(request)
+        with self.tracer.request(request.headers, INVOCATIONS) as span:
+            answer = model.invoke(request)
+            span.answered(answer.status, len(answer.body) if isinstance(answer.body, bytes) else 0)
+            return answer
 
     def _refuse(self, error: ByocError) -> Answer:
         if isinstance(error, RequestError):

@@ -118,7 +118,7 @@ class ServeSettings:
     threads: int = _variable(
         "BYOC_THREADS",
         read=_whole(8, 1),
-        default="`8`; more where requests are batched",
+        default="`8`",
         meaning="requests that each worker answers at once",
     )
     queue: int = _variable(
@@ -178,6 +178,12 @@ class ServeSettings:
         default="`0`",
         meaning="rows that `predict_fn` gets at once, from several requests together; `0`: requests are not joined, "
         "but where the function is marked with `@batched`",
+    )
+    batch_gather: bool = _variable(
+        "BYOC_BATCH_GATHER",
+        read=lambda environ, name: read_choice(environ, name, ("on", "off")) == "on",
+        default="`on`",
+        meaning="`off`: with `BYOC_BATCH_MAX_ROWS` the model never waits, not even for callers that come right back",
     )
     nginx: str = _variable(
         "BYOC_NGINX",
