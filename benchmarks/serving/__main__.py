@@ -107,6 +107,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     cold, failures = measure_cold(plan, WORKLOADS["cnn"], options.image) if "starts" in parts else ([], [])
     return {
         "machine": describe_machine(load),
+        "load_before": load,
         "seconds": plan.seconds,
         "rounds": plan.rounds,
         "versions": {peer.name: versions(peer, plan.cache) for peer in plan.peers},

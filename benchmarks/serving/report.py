@@ -11,10 +11,11 @@ from benchmarks.serving.goals import CONNECTIONS, judge
 from benchmarks.serving.measure import UNBATCHED
 from benchmarks.serving.peers import PEERS, SAMPLE
 from benchmarks.serving.plots import FOLDER, draw
-from benchmarks.serving.results import MISSING, Results, middle
+from benchmarks.serving.results import Results, middle
 from benchmarks.serving.workloads import WORKLOADS
 
-QUIET = 0.1  # cores of other work above which the report says that the machine was busy
+# Cores of other work, and the load average before the run, above which the report says that the machine was busy.
+QUIET, QUIET_LOAD = 0.1, 1.5
 
 
 def write_report(results: Results, path: Path) -> str:
@@ -52,18 +53,19 @@ def number(value: float, digits: int = 0) -> str:
 
 def is_busy(results: Results) -> bool:
     """Whether other work took so much of the machine that its clocks say little."""
-    return middle([cell["others"] for cell in results.document["cells"]]) > QUIET
+    others = middle([cell["others"] for cell in results.document["cells"]])
+    return others > QUIET or results.document["load_before"] > QUIET_LOAD
 
 
 def machine(results: Results) -> Iterator[str]:
     document = results.document
     yield document["machine"]
     others = [cell["others"] for cell in document["cells"]]
-    busy = middle(others)
-    yield (
-        f"{document['rounds']} round(s) of windows of {document['seconds']:g} s. Other work of the machine used "
-        f"{busy:.2f} cores in the middle one of {len(others)} windows, {max(others, default=MISSING):.2f} in the worst."
-    )
+    if others:
+        yield (
+            f"{document['rounds']} round(s) of windows of {document['seconds']:g} s. Other work of the machine used "
+            f"{middle(others):.2f} cores in the middle one of {len(others)} windows, {max(others):.2f} in the worst."
+        )
     if is_busy(results):
         yield ""
         yield (
@@ -208,7 +210,7 @@ def starts(results: Results) -> Iterator[str]:
     yield ""
     yield "Where ours spends it, in milliseconds since `docker run` (median), and since the line before:"
     yield ""
-    for server in dict.fromkeys(one["server"] for one in found if one["stages"]):
+    for server in dict.fromkeys(one["server"] for one in found if len(one["stages"]) > 1):
         stages = [one["stages"] for one in found if one["server"] == server]
         times: Mapping[str, float] = {
             name: middle([stage[name] for stage in stages if name in stage]) * 1e3 for name in stages[0]
