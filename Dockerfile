@@ -54,13 +54,14 @@ COPY container/horovod horovod/
 RUN bash horovod/build.sh
 COPY container/requirements/runtime.txt requirements/
 RUN /opt/venv/bin/pip install --no-cache-dir --find-links wheels -c constraints.txt -r requirements/runtime.txt
-# Arrow, Parquet, images, RecordIO, ONNX, safetensors and typed handlers; none leaves out what they need: 270 MB.
+# What Arrow, Parquet, images, ONNX, safetensors and typed handlers need; none leaves it out: 270 MB.
 ARG WITH_FORMATS=all
 COPY container/requirements/formats.txt requirements/
 RUN case "${WITH_FORMATS}" in \
         all) /opt/venv/bin/pip install --no-cache-dir --find-links wheels -c constraints.txt -r requirements/formats.txt ;; \
         none) ;; \
-        *) echo "WITH_FORMATS is '${WITH_FORMATS}'; expected: all or none" >&2; exit 1 ;; \
+        *) echo "formats: WITH_FORMATS is '${WITH_FORMATS}'; expected: all or none; next: correct the build argument" >&2 \
+            && exit 1 ;; \
     esac
 # Packages' own tests, and programs that PyTorch was tested with: a quarter of a gigabyte that nothing imports.
 RUN cd "$(/opt/venv/bin/python -c 'import site; print(site.getsitepackages()[0])')" \

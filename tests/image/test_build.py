@@ -1,6 +1,7 @@
 """How the image is built: with either builder, and quickly again after a change of user code."""
 
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -12,7 +13,8 @@ import pytest
 from local_sagemaker.errors import BuildFailedError
 from local_sagemaker.image import build_image
 
-from tests.support.docker import docker, inspect, run
+from tests.support.docker import Running, docker, inspect, mounted, run
+from tests.support.opt_ml import OptMl
 from tests.support.places import REPOSITORY, program
 
 pytestmark = pytest.mark.docker
@@ -22,9 +24,13 @@ DEBIANS = Path("/usr/bin/docker")
 
 def layers(image: str) -> list[str]:
     """The ids of the image's layers, lowest first."""
-    import json
-
     found: list[str] = json.loads(docker("image", "inspect", image))[0]["RootFS"]["Layers"]
+    return found
+
+
+def size(image: str) -> int:
+    """Its bytes, not compressed."""
+    found: int = json.loads(docker("image", "inspect", image))[0]["Size"]
     return found
 
 
@@ -90,11 +96,10 @@ def test_change_of_user_code_does_not_compile_horovod_again(horovod_image: str, 
         ("WITH_HOROVOD=tpu", "WITH_HOROVOD is 'tpu'"),
         ("WITH_HOROVOD=nccl", "WITH_HOROVOD=nccl, but"),
         ("HOROVOD_CXX_STANDARD=c++17", "HOROVOD_CXX_STANDARD is 'c++17'"),
+        ("WITH_FORMATS=some", "WITH_FORMATS is 'some'"),
     ],
 )
-def test_horovod_that_cannot_be_built_is_refused_before_minutes_of_compiling(
-    image: str, argument: str, said: str
-) -> None:
+def test_what_cannot_be_built_is_refused_before_minutes_of_compiling(image: str, argument: str, said: str) -> None:
     """5.3: a wrong word, and a GPU build on a base without CUDA, say so and what to do."""
     output = io.BytesIO()
     with pytest.raises(BuildFailedError):
@@ -103,6 +108,24 @@ def test_horovod_that_cannot_be_built_is_refused_before_minutes_of_compiling(
     assert said in log
     assert "expected:" in log
     assert "compiling Horovod" not in log
+
+
+def test_formats_can_be_left_out(image: str, opt_ml: OptMl) -> None:
+    """15.5, 18.2: a smaller image, which says what it lacks when a request needs it."""
+    tag = "sagemaker-byoc:tests-no-formats"
+    build_image(tag, builder_args=("--build-arg", "WITH_FORMATS=none"))
+    opt_ml.model_code("echoes")
+    try:
+        options = [*mounted(opt_ml, read_only_model=True), "-p", "127.0.0.1::8080"]
+        with Running(tag, "serve", options=options) as server:
+            server.wait_until_ready()
+            refused = server.invoke(b"PAR1", "application/vnd.apache.parquet")
+            assert (refused.status, refused.error["type"]) == (415, "UnsupportedContentType")
+            assert "pyarrow" in refused.error["message"]
+            assert server.invoke(b"1,2\n", "text/csv").json == [[1, 2]]
+        assert size(tag) < size(image) - 200e6
+    finally:
+        docker("rmi", tag)
 
 
 @pytest.fixture
