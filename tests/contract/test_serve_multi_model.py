@@ -93,9 +93,10 @@ def test_it_is_ready_without_a_model_and_lists_none(many: Models) -> None:
         assert models.invoke("absent").error["type"] == "ModelNotFound"
 
 
-def test_a_model_is_loaded_described_invoked_and_unloaded(many: Models) -> None:
-    """15.24-15.27."""
-    with many() as models:
+@pytest.mark.parametrize("way", [{"BYOC_SHORTCUT": "on"}, {"BYOC_SHORTCUT": "off"}, {"BYOC_LANE": "asgi"}], ids=str)
+def test_a_model_is_loaded_described_invoked_and_unloaded(many: Models, way: dict[str, str]) -> None:
+    """15.24-15.27: past Flask, through it, and on the event loop."""
+    with many(way) as models:
         folder = models.place("m1")
         assert models.load("m1", folder).status == 200
         shown = {"modelName": "m1", "modelUrl": str(folder)}
@@ -165,10 +166,11 @@ def test_a_worker_that_dies_while_it_loads_leaves_nothing_behind(many: Models, t
         assert models.invoke("a").json[0] == "loaded"
 
 
-def test_names_may_hold_any_character(many: Models) -> None:
+@pytest.mark.parametrize("shortcut", ["on", "off"])
+def test_names_may_hold_any_character(many: Models, shortcut: str) -> None:
     """15.23: names are opaque."""
     names = ["a/b", "a b?c#d%20", "x/invoke", "übung", "a//b", "n" * 200]
-    with many() as models:
+    with many({"BYOC_SHORTCUT": shortcut}) as models:
         for number, name in enumerate(names):
             assert models.load(name, models.place(f"m{number}")).status == 200, name
         for number, name in enumerate(names):
@@ -402,3 +404,20 @@ def test_loading_does_not_keep_other_models_from_answering(many: Models, tmp_pat
         finally:
             gate.touch()
         assert [load.result().status for load in loads] == [200, 200]
+
+
+@pytest.mark.nginx
+@pytest.mark.parametrize("front", ["on"])
+def test_a_load_that_takes_too_long_is_504_and_goes_on(many: Models, tmp_path: Path) -> None:
+    """15.24, 15.28: the caller is told; the model is there when it is there, and 409 says so."""
+    gate = tmp_path / "gate"
+    with many({"TEST_GATE": str(gate), "BYOC_MODEL_LOAD_TIMEOUT": "1"}) as models:
+        folder = models.place("a", "slow_model_fn")
+        try:
+            late = models.load("a", folder)
+            assert (late.status, late.error["type"]) == (504, "TimedOut")
+        finally:
+            gate.touch()
+        wait_until(lambda: models.names() == ["a"], "the model to be loaded", 30)
+        assert models.load("a", folder).status == 409
+        assert models.invoke("a", [1]).json == "loaded"

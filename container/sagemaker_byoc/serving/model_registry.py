@@ -40,6 +40,7 @@ class ModelRegistry:
         # Locked with lockf: unlike flock's, such a lock is not kept by what a model's code has forked.
         self._file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._threads = threading.Lock()
+        self._used_paths: dict[str, str] = {}  # each request asks, and making one takes longer than using it
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -85,10 +86,12 @@ class ModelRegistry:
 
     def use(self, name: str) -> bool:
         """Note that a model is used now; False if it is not listed any more."""
+        path = self._used_paths.get(name) or self._used_paths.setdefault(name, str(self._used(name)))
         now = time.time_ns()
         try:
-            os.utime(self._used(name), ns=(now, now))
+            os.utime(path, ns=(now, now))
         except FileNotFoundError:
+            self._used_paths.pop(name, None)
             return False
         return True
 

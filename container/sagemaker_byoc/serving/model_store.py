@@ -89,7 +89,8 @@ class ModelStore:
     def end(self, held: Held) -> None:
         with held.idle:
             held.users -= 1
-            held.idle.notify_all()
+            if held.going:
+                held.idle.notify_all()
 
     def load(self, record: ModelRecord) -> int:
         """Load a model, unless it is here; returns the bytes that it takes.
