@@ -30,14 +30,26 @@ class Lane:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await websockets.serve(self._service, scope, receive, send)
-        elif scope["path"] == self._invocations and scope["method"] == "POST":
-            caller = Caller(scope, receive)
+        elif self.takes(scope["method"], scope["path"]):
+            caller = Caller(scope["headers"], receive)
             try:
-                await _send(await self._service.invoke_async(caller), caller, send)
+                await self.send(await self.answer(caller), caller, send)
             finally:
                 caller.forget()
         else:
             await self._route(scope, receive, send)
+
+    def takes(self, method: str, path: str) -> bool:
+        """Whether a request is an invocation, which a server may bring to `answer` without ASGI's messages."""
+        return path == self._invocations and method == "POST"
+
+    async def answer(self, caller: Caller) -> Answer | AsyncAnswer:
+        """One invocation. Raises nothing but CancelledError."""
+        return await self._service.invoke_async(caller)
+
+    async def send(self, answer: Answer | AsyncAnswer, caller: Caller, send: Send) -> None:
+        """An answer as ASGI's messages."""
+        await _send(answer, caller, send)
 
     def takes_stream(self) -> bool:
         """Asked by the server before it begins a stream in both directions; what is refused comes as a request."""
@@ -50,11 +62,11 @@ class Lane:
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = (scope["method"], scope["path"])
         if asked in (("GET", "/ping"), ("POST", "/ping")):
-            await _send(self._service.ping(), Caller(scope, receive), send)
+            await _send(self._service.ping(), Caller(scope["headers"], receive), send)
         elif asked == ("GET", "/execution-parameters"):
-            await _send(self._service.execution_parameters(), Caller(scope, receive), send)
+            await _send(self._service.execution_parameters(), Caller(scope["headers"], receive), send)
         elif any(name == b"upgrade" and value.lower() == b"websocket" for name, value in scope["headers"]):
-            await _send(self._service.refuse_stream(), Caller(scope, receive), send)
+            await _send(self._service.refuse_stream(), Caller(scope["headers"], receive), send)
         else:
             await self._routes()(scope, receive, send)
 

@@ -8,12 +8,26 @@ streams in both directions are told to come to their end.
 import asyncio
 import os
 import select
+from functools import lru_cache
 from typing import Any
 
-from gunicorn.asgi.protocol import _REASON_PHRASES, ASGIProtocol, _valid_websocket_key
+from gunicorn.asgi.protocol import (
+    _CACHED_SERVER_HEADER,
+    _REASON_PHRASES,
+    ASGIProtocol,
+    _get_cached_date_header,
+    _valid_websocket_key,
+    _validate_response_headers,
+)
 from gunicorn.asgi.websocket import CLOSE_GOING_AWAY, WebSocketProtocol
+from gunicorn.http.errors import InvalidResponseHeader
 from gunicorn.workers.gasgi import ASGIWorker
 
+from sagemaker_byoc.errors import HandlerError
+from sagemaker_byoc.serving.answers import error_answer
+from sagemaker_byoc.serving.asgi_lane import Lane
+from sagemaker_byoc.serving.caller import Caller
+from sagemaker_byoc.serving.exchange import Answer
 from sagemaker_byoc.serving.shortcut import status_line
 from sagemaker_byoc.serving.slots import BACKLOG
 
@@ -131,12 +145,49 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
         return bool(readable.poll(0))
 
     async def _serve_http_request(self, request: Any, sockname: Any, peername: Any) -> bool:
-        """Without a task of its own for each request: our application is done when it has answered."""
-        keep: bool = await self._handle_http_request(request, sockname, peername)
-        return keep
+        """Without a task for each request, as our application is done when it has answered. An invocation comes without
+        ASGI's messages too: making and checking them takes longer than a small model.
+        """
+        lane = self.worker.asgi
+        if not isinstance(lane, Lane) or not lane.takes(request.method, request.path):
+            keep: bool = await self._handle_http_request(request, sockname, peername)
+            return keep
+        caller = Caller(request.headers_bytes, self._body_receiver.receive)
+        try:
+            answer = await lane.answer(caller)
+            if isinstance(answer, Answer) and isinstance(answer.body, bytes):
+                return await self._write_answer(request, answer, answer.body)
+            self.app = lambda _scope, _receive, send: lane.send(answer, caller, send)
+            streamed: bool = await self._handle_http_request(request, sockname, peername)
+            return streamed
+        finally:
+            self.app = lane
+            caller.forget()
+
+    async def _write_answer(self, request: Any, answer: Answer, body: bytes) -> bool:
+        if self._closed:
+            return False
+        # A body that nobody has read would be taken for the next request.
+        close: bool = self._will_close(request, False) or not self._body_receiver._complete  # noqa: SLF001
+        try:
+            more = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+            _validate_response_headers(more)
+            parts = [_head(request.version, answer.status, answer.content_type), b"%d\r\n" % len(body)]
+        except (InvalidResponseHeader, UnicodeEncodeError) as error:
+            answer = error_answer(HandlerError(f"the answer's headers cannot be sent: {error}"))
+            return await self._write_answer(request, answer, bytes(answer.body))  # type: ignore[arg-type]  # it is bytes
+        parts += [b"%b: %b\r\n" % pair for pair in more]
+        parts += (_get_cached_date_header(), b"Connection: close\r\n\r\n" if close else b"\r\n")
+        self._body_receiver.expect_continue = False
+        self._response_buffer = b"".join(parts)
+        self._send_body(body)
+        if self._flow_control.write_paused:
+            await self._flow_control.drain()
+        return not close
 
     def _send_response_start(self, status: int, headers: Any, request: Any, close: bool = False) -> None:
         super()._send_response_start(status, headers, request, close)
+        self._response_buffer = self._response_buffer.replace(_CACHED_SERVER_HEADER, b"", 1)
         if status not in _REASON_PHRASES:  # it knows the usual ones only
             self._response_buffer = self._response_buffer.replace(b" Unknown\r\n", _phrase(status), 1)
 
@@ -183,6 +234,15 @@ class Socket(WebSocketProtocol):  # type: ignore[misc]  # gunicorn has no types
         size = len(payload)
         mask = (masking_key * (size // 4 + 1))[:size]
         return (int.from_bytes(payload, "little") ^ int.from_bytes(mask, "little")).to_bytes(size, "little")
+
+
+@lru_cache(256)
+def _head(version: tuple[int, int], status: int, content_type: str) -> bytes:
+    """An answer's first lines, up to its length. Raises InvalidResponseHeader."""
+    named = content_type.encode("latin-1")
+    _validate_response_headers([(b"Content-Type", named)])
+    first = f"HTTP/{version[0]}.{version[1]} {status_line(status)}\r\n".encode()
+    return first + b"Content-Type: " + named + b"\r\nContent-Length: "
 
 
 def _phrase(status: int) -> bytes:
