@@ -216,6 +216,17 @@ def test_a_caller_that_leaves_stops_the_stream(serve: Serve, program: str, body:
         endpoint.wait_for_line("the stream is over", 20)
 
 
+def test_a_content_type_cannot_smuggle_a_header(serve: Serve) -> None:
+    """19.6: what a function takes from a request ends in no line of its own."""
+    with serve("answers_with_two_lines_of_content_type", LANE) as endpoint:
+        endpoint.wait_until_ready()
+        for _ in range(40):  # in a thread at first, then on the loop
+            reply = endpoint.invoke(b"text/plain|Set-Cookie: a=b", "application/x-text")
+            assert (reply.status, "set-cookie" in reply.headers) == (500, False)
+            assert reply.error["type"] == "HandlerError"
+        assert endpoint.invoke(b"text/plain", "application/x-text").content_type == "text/plain"
+
+
 def test_async_functions_are_awaited(serve: Serve) -> None:
     """22.2: all together, with the context, on one loop."""
     with serve("predicts_asynchronously", LANE) as endpoint:

@@ -94,5 +94,8 @@ class ListedHeaders(Mapping[str, str]):
 
     def _all(self) -> dict[str, str]:
         if self._found is None:
-            self._found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self._listed}
+            self._found = {}
+            for name, value in self._listed:
+                key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+                self._found[key] = f"{self._found[key]},{text}" if key in self._found else text
         return self._found
