@@ -105,7 +105,8 @@ def render(settings: ServeSettings, run: Path) -> str:
 def _model_lines(settings: ServeSettings) -> str:
     seconds = max(1, round(settings.model_load_timeout))
     told = {"type": "TimedOut", "message": f"no answer within {seconds} s (BYOC_MODEL_LOAD_TIMEOUT)"}
-    return NginxTemplate(_MODELS).substitute(seconds=seconds, told=json.dumps({"error": told}))
+    # The worker tells itself that another was too slow; nginx tells it of a worker that is alone.
+    return NginxTemplate(_MODELS).substitute(seconds=seconds + 10, told=json.dumps({"error": told}))
 
 
 def _slot_lines(settings: ServeSettings, run: Path) -> str:
