@@ -4,21 +4,25 @@ from functools import cached_property
 from typing import Any
 from wsgiref.types import WSGIApplication
 
-from sagemaker_byoc.serving.asgi_lane import Application, Lane
+from sagemaker_byoc.serving.access_lines import LoggedApplication
+from sagemaker_byoc.serving.asgi_lane import Application, Lane, LoggedLane
 from sagemaker_byoc.serving.async_service import AsyncService
 from sagemaker_byoc.serving.service import Service
 
 
-def application(routes: WSGIApplication, service: Service | None, answers_invocations: bool) -> Application:
+def application(
+    routes: WSGIApplication, service: Service | None, answers_invocations: bool, behind_nginx: bool
+) -> Application:
     """What gunicorn's event loop calls. Without a service an application of the user's answers every path.
 
     answers_invocations: whether POST /invocations goes straight to the service.
     """
-    bridge = _Bridge(routes)
+    bridge = _Bridge(routes if behind_nginx else LoggedApplication(routes))
     if not isinstance(service, AsyncService):
         application: Application = bridge.app
         return application
-    return Lane(service, lambda: bridge.app, answers_invocations)
+    kind = Lane if behind_nginx else LoggedLane
+    return kind(service, lambda: bridge.app, answers_invocations)
 
 
 class _Bridge:

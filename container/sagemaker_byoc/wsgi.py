@@ -67,7 +67,7 @@ class WorkerPlan:
         if self.settings.lane == "asgi":
             from sagemaker_byoc import asgi  # noqa: PLC0415 - the other lane needs none of it
 
-            return asgi.application(application, service, self._answers_directly(app_file))
+            return asgi.application(application, service, self._answers_directly(app_file), self.behind_nginx)
         return application if self.behind_nginx else LoggedApplication(application)
 
     def _answers_directly(self, app_file: Path | None) -> bool:

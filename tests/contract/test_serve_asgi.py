@@ -193,7 +193,7 @@ def test_the_first_piece_of_a_stream_leaves_before_the_second_is_made(serve: Ser
         endpoint.wait_until_ready()
         connection = start(endpoint, b'{"do": "stream", "pieces": 3}')
         answer = connection.getresponse()
-        assert answer.readline() == b'{"piece": 0}\n' or not gate.exists()
+        assert answer.readline() == b'{"piece":0}\n'
         gate.touch()
         assert answer.read().count(b"\n") == 2
         connection.close()
@@ -300,6 +300,29 @@ def test_idle_connections_do_not_hold_up_a_stop(serve: Serve) -> None:
         endpoint.terminate()
         assert endpoint.wait(15) == 0
         assert time.monotonic() - began < 8
+
+
+def test_each_request_has_its_line(serve: Serve) -> None:
+    """15.14: with the inference id, and one for a stream when it is over; pings have none."""
+    with serve("does_what_it_is_told", LANE) as endpoint:
+        endpoint.wait_until_ready()
+        assert endpoint.invoke(b"[1, 2]", headers={"X-Amzn-SageMaker-Inference-Id": "abc-1"}).status == 200
+        assert endpoint.invoke(b"{[").status == 400
+        assert endpoint.invoke(b'{"do": "stream", "pieces": 2}').status == 200
+        ask_metrics(endpoint)
+        wait_until(lambda: len(access_lines(endpoint)) == 4, "four lines", 10)
+        lines = access_lines(endpoint)
+        answered, refused, streamed, scraped = lines
+        assert (answered["status"], answered["request_bytes"], answered["inference_id"]) == (200, 6, "abc-1")
+        assert answered["response_bytes"] == 5
+        assert (refused["method"], refused["path"], refused["status"]) == ("POST", "/invocations", 400)
+        assert streamed["response_bytes"] >= len(b'{"piece":0}\n') * 2
+        assert (scraped["method"], scraped["path"]) == ("GET", "/metrics")
+
+
+def access_lines(endpoint: Endpoint) -> list[dict[str, Any]]:
+    """What the log tells of requests."""
+    return [json.loads(line) for line in endpoint.log.splitlines() if line.startswith("{")]
 
 
 def test_a_reload_under_load_loses_nothing(serve: Serve) -> None:

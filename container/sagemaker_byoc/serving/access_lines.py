@@ -27,19 +27,33 @@ class LoggedApplication:
             return start_response(status, headers, *rest)
 
         body = self._application(environ, note)
-        return Watched(body, lambda sent: _print_line(environ, statuses[0], started, sent))
+        return Watched(
+            body,
+            lambda sent: print_line(
+                environ["REQUEST_METHOD"],
+                environ["PATH_INFO"],
+                int(statuses[0][:3]),
+                started,
+                int(environ.get("CONTENT_LENGTH") or 0),
+                sent,
+                environ.get("HTTP_X_AMZN_SAGEMAKER_INFERENCE_ID", ""),
+            ),
+        )
 
 
-def _print_line(environ: WSGIEnvironment, status: str, started: float, sent: int) -> None:
+def print_line(
+    method: str, path: str, status: int, started: float, received: int, sent: int, inference_id: str
+) -> None:
+    """One request that has been answered; `started` by the monotonic clock, sizes in bytes."""
     line = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "method": environ["REQUEST_METHOD"],
-        "path": environ["PATH_INFO"],
-        "status": int(status[:3]),
+        "method": method,
+        "path": path,
+        "status": status,
         "milliseconds": round((time.monotonic() - started) * 1000),
-        "request_bytes": int(environ.get("CONTENT_LENGTH") or 0),
+        "request_bytes": received,
         "response_bytes": sent,
         "slot": None,
-        "inference_id": environ.get("HTTP_X_AMZN_SAGEMAKER_INFERENCE_ID", ""),
+        "inference_id": inference_id,
     }
     print(json.dumps(line) + "\n", end="", flush=True)  # one write, so that lines of two threads stay whole

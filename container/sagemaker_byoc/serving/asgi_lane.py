@@ -6,13 +6,17 @@ other path goes to the application with all the routes.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from sagemaker_byoc.serving import websockets
-from sagemaker_byoc.serving.async_service import AsyncService
+from sagemaker_byoc.serving.access_lines import print_line
+from sagemaker_byoc.serving.async_service import AsyncService, AsyncWatched
 from sagemaker_byoc.serving.caller import Caller, Receive, Scope, Send
-from sagemaker_byoc.serving.exchange import Answer, AsyncAnswer
+from sagemaker_byoc.serving.exchange import INFERENCE_ID, Answer, AsyncAnswer, ListedHeaders
+from sagemaker_byoc.serving.service import INVOCATIONS
 from sagemaker_byoc.serving.shortcut import header_list
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -69,6 +73,38 @@ class Lane:
             await _send(self._service.refuse_stream(), Caller(scope["headers"], receive), send)
         else:
             await self._routes()(scope, receive, send)
+
+
+class LoggedLane(Lane):
+    """The same, with a line on standard output for each request, for a server without nginx in front. The application
+    with all the routes prints its own.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.monotonic()
+        await super().__call__(scope, receive, send)
+        if scope["type"] == "websocket":
+            inference_id = ListedHeaders(scope["headers"]).get(INFERENCE_ID, "")
+            print_line("GET", scope["path"], 101, started, 0, 0, inference_id)
+
+    async def answer(self, caller: Caller) -> Answer | AsyncAnswer:
+        started = time.monotonic()
+        answer = await super().answer(caller)
+
+        def note(sent: int) -> None:
+            inference_id = ListedHeaders(caller.headers).get(INFERENCE_ID, "")
+            print_line("POST", INVOCATIONS, answer.status, started, caller.size, sent, inference_id)
+
+        if isinstance(answer, AsyncAnswer):
+            return replace(answer, body=AsyncWatched(answer.body, note))
+        note(len(answer.body) if isinstance(answer.body, bytes) else 0)
+        return answer
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/execution-parameters":
+            await self._routes()(scope, receive, send)
+        else:
+            await super()._route(scope, receive, send)
 
 
 async def _send(answer: Answer | AsyncAnswer, caller: Caller, send: Send) -> None:

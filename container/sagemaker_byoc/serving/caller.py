@@ -17,10 +17,10 @@ Send = Callable[[Message], Awaitable[None]]
 class Caller:
     """The sending side of one request in ASGI's terms."""
 
-    __slots__ = ("_headers", "_leaving", "_receive", "size")
+    __slots__ = ("_leaving", "_receive", "headers", "size")
 
     def __init__(self, headers: list[tuple[bytes, bytes]], receive: Receive) -> None:
-        self._headers = headers
+        self.headers = headers
         self._receive = receive
         self._leaving: asyncio.Future[Message] | None = None
         self.size = 0  # of the body that has been read, in bytes
@@ -30,12 +30,12 @@ class Caller:
         body = await self._read_body()
         self.size = len(body)
         content_type = accept = ""
-        for name, value in self._headers:
+        for name, value in self.headers:
             if name == b"content-type":
                 content_type = value.decode("latin-1")
             elif name == b"accept":
                 accept = f"{accept},{value.decode('latin-1')}" if accept else value.decode("latin-1")
-        return Request(body, content_type, accept, ListedHeaders(self._headers), deadline, self.is_here)
+        return Request(body, content_type, accept, ListedHeaders(self.headers), deadline, self.is_here)
 
     def watch(self) -> "asyncio.Future[Message]":
         """From now on `is_here` tells the truth, once the loop has had a turn. To be called when the body is read."""
