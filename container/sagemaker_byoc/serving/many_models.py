@@ -1,8 +1,8 @@
 """All models of a multi-model endpoint, whichever worker is asked.
 
-Each worker holds all models that are loaded. The worker that is asked to load one writes it into the registry, loads
-it, has the others load it too and only then answers; a worker that starts later loads what the registry lists. What it
-has not loaded yet, or what was put aside for want of memory, is loaded when it is asked for.
+Each worker holds all models that are loaded. The worker that is asked to load one writes it into the registry, has
+another load it, then itself and the rest, and only then answers; a worker that starts later loads what the registry
+lists. What it has not loaded yet, or what was put aside for want of memory, is loaded when it is asked for.
 
 Source: "Build Your Own Container for SageMaker AI Multi-Model Endpoints" of the Amazon SageMaker developer guide.
 """
@@ -27,8 +27,9 @@ from sagemaker_byoc.errors import (
     ModelNotFound,
     ModelNotReady,
     NotEnoughMemory,
+    UserCodeError,
 )
-from sagemaker_byoc.memory import MemoryReading, describe_out_of_memory, read_memory
+from sagemaker_byoc.memory import MemoryReading, describe_out_of_memory, read_memory, unused_memory
 from sagemaker_byoc.serving.exchange import Answer, Request
 from sagemaker_byoc.serving.handlers import Handler
 from sagemaker_byoc.serving.model_registry import ASIDE, LOADED, LOADING, ModelRecord, ModelRegistry
@@ -39,6 +40,7 @@ from sagemaker_byoc.serving.settings import ServeSettings
 from sagemaker_byoc.serving.streams import Watched
 
 TARGET_MODEL = "X-Amzn-SageMaker-Target-Model"
+SUCCESSOR_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 
@@ -100,15 +102,21 @@ class ManyModels:
         Raises ModelAlreadyLoaded, NotEnoughMemory, ModelNotFound or MalformedBody for a folder that cannot be one, and
         HandlerError or UserCodeError for what the user's code raises.
         """
-        record = ModelRecord(name, str(self._folder(url)), secrets.token_hex(8), LOADING)
+        folder = self._folder(url)
         with self._registry.locked():
             self._repair()
+            self._peers.wait_for(self._settings.workers - 1, SUCCESSOR_SECONDS)
+            left, kills = unused_memory() or 0, read_memory().oom_kills or 0
+            record = ModelRecord(name, str(folder), secrets.token_hex(8), LOADING, left, kills)
             if self._registry.read(name) is not None:
                 raise ModelAlreadyLoaded(f"model {name!r} is loaded already.")
             self._room.make(self._room.needed(record) * (1 + self._peers.count()), record)
             self._registry.write(record)
             try:
                 self._load_everywhere(record)
+            except DeadlineExceeded:
+                self._drop(name, wait=False)
+                raise
             except BaseException:
                 self._drop(name)
                 raise
@@ -176,27 +184,41 @@ class ManyModels:
         return folder
 
     def _load_everywhere(self, record: ModelRecord) -> None:
-        """Here first: an error of the code, or its size, is then known before the others begin."""
-        before = read_memory()
-        size = self._store.load(record)
-        self._registry.note_size(record.name, size)
-        self._room.make(size * self._peers.count(), record)
-        message = {"model": record.name, "seconds": self._settings.timeout}
-        for reply in self._peers.tell(message, self._settings.model_load_timeout):
-            if reply.content is None:
-                self._judge_loss(record, reply.pid, before)
-            elif "error" in reply.content:
-                raise _as_error(reply.content)
+        """In one other worker first: an error of the code, or the size, is then known before the rest begin, and if
+        that worker dies over it, this one is left to say so.
+        """
+        self._load_elsewhere(record, is_first=True)
+        self._room.make(self._room.needed(record) * self._peers.count(), record)
+        self._registry.note_size(record.name, self._store.load(record))
+        self._load_elsewhere(record)
         self._room.make(0, record)
 
-    def _judge_loss(self, record: ModelRecord, pid: int, before: MemoryReading) -> None:
-        """A worker has ended while it loaded a model that another had loaded well: for memory, or for its own reasons.
+    def _load_elsewhere(self, record: ModelRecord, is_first: bool = False) -> None:
+        before = read_memory()
+        message = {"model": record.name, "seconds": self._settings.timeout}
+        for reply in self._peers.tell(message, self._settings.model_load_timeout, 1 if is_first else None):
+            if reply.is_late:
+                raise DeadlineExceeded(
+                    f"model {record.name!r} was not loaded within {self._settings.model_load_timeout:g} s "
+                    "(BYOC_MODEL_LOAD_TIMEOUT)."
+                )
+            if reply.content is None:
+                self._judge_loss(record, reply.pid, before, is_first)
+            elif "error" in reply.content:
+                raise _as_error(reply.content)
+            else:
+                self._registry.note_size(record.name, reply.content["size"])
 
-        In the second case the worker that takes its place will load what the registry lists.
+    def _judge_loss(self, record: ModelRecord, pid: int, before: MemoryReading, is_first: bool) -> None:
+        """A worker has ended while it loaded a model: for memory, over the model, or, where another worker has loaded
+        it well, for reasons of its own. Then the one that takes its place loads what the registry lists.
         """
         reason = describe_out_of_memory(before, read_memory())
         if reason:
+            self._room.note_too_large(record)
             raise NotEnoughMemory(f"worker {pid} ended while it loaded model {record.name!r}: {reason}")
+        if is_first:
+            raise HandlerError(f"worker {pid} ended while it loaded model {record.name!r}; the log says why.")
         log.warning("worker %d has ended while it loaded model %s; the next one will load it", pid, record.name)
 
     def _load_in_time(self, name: str, deadline: float) -> None:
@@ -235,10 +257,16 @@ class ManyModels:
             if record.state == ASIDE:
                 self._registry.mark(record, LOADED)
 
-    def _drop(self, name: str) -> bool:
-        """Take a model out of the registry and out of all workers; False if requests in it go on."""
+    def _drop(self, name: str, wait: bool = True) -> bool:
+        """Take a model out of the registry and out of all workers; False if requests in it go on.
+
+        Without waiting, others do so when they are done with what they do.
+        """
         self._registry.remove(name)
         here = self._store.unload(name, self._settings.timeout)
+        if not wait:
+            self._peers.tell({"model": name, "seconds": self._settings.timeout}, 0.1)
+            return here
         return self._peers.have_unloaded(name, self._settings.timeout) and here
 
     def _repair(self) -> None:
@@ -246,6 +274,8 @@ class ManyModels:
         for record in self._registry.records():
             if record.state == LOADING:
                 log.warning("model %s is not loaded: the worker that loaded it has ended", record.name)
+                if (read_memory().oom_kills or 0) > record.kills:
+                    self._room.note_too_large(record)
                 self._drop(record.name)
 
     def _forget_unlisted(self) -> bool:
@@ -270,6 +300,8 @@ class ManyModels:
 
 
 def _as_error(content: Message) -> ByocError:
-    if content["error"] == NotEnoughMemory.__name__:
-        return NotEnoughMemory(content["message"])
+    """What another worker has raised while it loaded."""
+    for kind in (NotEnoughMemory, UserCodeError):
+        if content["error"] == kind.__name__:
+            return kind(content["message"])
     return HandlerError(content["message"], content["status"])

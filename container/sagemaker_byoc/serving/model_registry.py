@@ -23,12 +23,16 @@ ASIDE = "aside"  # listed, and in no worker's memory
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """One model as all workers know it. `version` tells two loads under one name apart."""
+    """One model as all workers know it. `version` tells two loads under one name apart; `left` is the memory that was
+    left when its loading began, in bytes, and `kills` how many processes the kernel had killed for memory by then.
+    """
 
     name: str
     url: str
     version: str
     state: str
+    left: int = 0
+    kills: int = 0
 
 
 class ModelRegistry:

@@ -30,6 +30,10 @@ class ModelRoom:
             return size
         return sum(path.stat().st_size for path in Path(record.url).rglob("*") if path.is_file())
 
+    def note_too_large(self, record: ModelRecord) -> None:
+        """The kernel has killed a worker over the first copy of this model: it needs more than was left then."""
+        self._registry.note_size(record.name, max(self.needed(record), record.left + 1))
+
     def make(self, needed: int, record: ModelRecord) -> None:
         """Put models aside until so many bytes are left for this one. Raises NotEnoughMemory."""
         busy: set[str] = set()

@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,10 +24,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PeerReply:
-    """What one worker has answered; None when it died before it could."""
+    """What one worker has answered; None when it died before it could, or was too slow."""
 
     pid: int
     content: Message | None
+    is_late: bool = False
 
 
 class Peers:
@@ -45,9 +47,12 @@ class Peers:
         listener.listen()
         threading.Thread(target=self._serve, args=(listener,), name="model-peer", daemon=True).start()
 
-    def tell(self, message: Message, seconds: float) -> list[PeerReply]:
-        """Send a message to all other workers that live; returns what each has answered within the time."""
-        connections = [(pid, peer) for pid in self._others() if (peer := self._connect(pid)) is not None]
+    def tell(self, message: Message, seconds: float, at_most: int | None = None) -> list[PeerReply]:
+        """Send a message to all other workers that live, or to so many of the youngest; returns what each has answered
+        within the time.
+        """
+        others = self._others()[:at_most]
+        connections = [(pid, peer) for pid in others if (peer := self._connect(pid)) is not None]
         if not connections:
             return []
         with ThreadPoolExecutor(len(connections)) as pool:
@@ -59,7 +64,14 @@ class Peers:
         A worker that has died holds nothing any more.
         """
         replies = self.tell({"model": name, "seconds": seconds}, seconds + UNLOAD_SECONDS)
-        return all(reply.content is None or reply.content.get("done", False) for reply in replies)
+        done = [reply.content.get("done", False) if reply.content else not reply.is_late for reply in replies]
+        return all(done)
+
+    def wait_for(self, count: int, seconds: float) -> None:
+        """Until so many others listen: one may have died a moment ago, and its successor is on its way."""
+        deadline = time.monotonic() + seconds
+        while self.count() < count and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def count(self) -> int:
         """How many other workers listen."""
@@ -73,7 +85,7 @@ class Peers:
                 path.unlink(missing_ok=True)
             elif pid != os.getpid():
                 found.append(pid)
-        return found
+        return sorted(found, reverse=True)
 
     def _connect(self, pid: int) -> socket.socket | None:
         peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -85,14 +97,17 @@ class Peers:
         return peer
 
     def _ask(self, pid: int, peer: socket.socket, message: Message, seconds: float) -> PeerReply:
-        with peer, contextlib.suppress(OSError, ValueError):
-            peer.settimeout(seconds)
-            peer.sendall(json.dumps(message).encode() + b"\n")
-            with peer.makefile("rb") as stream:
-                line = stream.readline()
-            if line.endswith(b"\n"):
-                return PeerReply(pid, json.loads(line))
-        return PeerReply(pid, None)
+        with peer:
+            try:
+                peer.settimeout(seconds)
+                peer.sendall(json.dumps(message).encode() + b"\n")
+                with peer.makefile("rb") as stream:
+                    line = stream.readline()
+            except TimeoutError:
+                return PeerReply(pid, None, is_late=True)
+            except OSError:
+                return PeerReply(pid, None)
+        return PeerReply(pid, json.loads(line) if line.endswith(b"\n") else None)
 
     def _serve(self, listener: socket.socket) -> None:
         while True:
