@@ -211,6 +211,17 @@ def test_in_the_other_lane_the_log_names_the_lane_that_is_needed(serve: Serve) -
         assert request(endpoint.port, "GET", PATH).status == 404
 
 
+def test_a_stream_may_be_silent_longer_than_a_request_may_take(serve: Serve) -> None:
+    """15.21: pings come each minute, so the time-out of requests is none of streams."""
+    with serve("answers_in_both_directions", {**LANE, "SAGEMAKER_MODEL_SERVER_TIMEOUT": "1"}) as endpoint:
+        endpoint.wait_until_ready()
+        with stream(endpoint) as caller:
+            began = time.monotonic()
+            wait_until(lambda: time.monotonic() - began > 4, "four silent seconds", 10)
+            caller.send("still there")
+            assert caller.recv(timeout=10) == "still there"
+
+
 def test_a_stream_may_say_its_last_words_when_the_container_stops(serve: Serve) -> None:
     """15.21, 14.12: going away, within the time that a container has, and exit code 0."""
     with serve("answers_in_both_directions", LANE) as endpoint:

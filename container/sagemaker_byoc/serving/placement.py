@@ -15,7 +15,7 @@ from typing import Self
 
 from sagemaker_byoc.serving.exchange import Answer, AsyncAnswer, Request
 
-SLOW_SECONDS = 0.005  # a mean above this runs in threads; measured: handing over costs about 0.1 ms
+SLOW_SECONDS = 0.005  # a mean above this runs in threads; measured: handing over costs 30 to 100 µs
 _OF_THE_LAST = 16
 _AHEAD = 8  # pieces of a stream that may be made before the first of them is sent
 
