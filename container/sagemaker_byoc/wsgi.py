@@ -1,5 +1,6 @@
 """Composition root of a gunicorn worker: settings, a model that starts to load, and the application over it."""
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass, replace
@@ -55,6 +56,8 @@ class WorkerPlan:
     def prepare(self, seat: "Seat") -> None:
         """In the worker, before anything of the user's is imported: the accelerator of its slot."""
         os.environ.update(assign(seat.slot.number, find_devices(os.environ)))
+        with contextlib.suppress(OSError):  # if memory runs out, a worker is what the container can lose
+            Path("/proc/self/oom_score_adj").write_text("200", encoding="ascii")
 
     def load(self, seat: "Seat") -> Any:
         """The worker's application; what it serves loads in a thread while /ping answers 503."""
