@@ -1,7 +1,8 @@
 """gunicorn with a socket for each worker: workers sit in slots, and a reload replaces them one by one.
 
 The master makes the slots' sockets and hands each to one worker. When a worker ends and others can answer, its socket
-goes with it, so that nginx turns to the others at once; where it is alone, the socket stays and callers wait a moment.
+is hidden, so that nginx turns to the others at once; where it is alone, the socket stays. Either way the next worker of
+the slot gets it, with the callers who were connected before anybody knew.
 On SIGHUP a slot gets a second worker, which takes the slot's name over when its model is loaded; only then is the first
 one told to finish. A second worker that cannot load changes nothing.
 """
@@ -192,9 +193,8 @@ class SlotArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
             ends = self._early_ends[number] = self._early_ends.get(number, 0) + 1
             self._not_before[number] = time.monotonic() + min(LONGEST_PAUSE, 0.25 * 2 ** (ends - 1))
         if self._others_serve(seat.slot):
-            seat.socket.discard()
-        else:
-            self._kept[number] = seat.socket
+            seat.socket.hide()
+        self._kept[number] = seat.socket
 
     def _tell_want_of_memory(self, number: int) -> None:
         memory = read_memory()

@@ -41,6 +41,11 @@ class SlotSocket:
         if self._hidden.exists():
             os.replace(self._hidden, self.slot.path)  # noqa: PTH105 - as one step, also over the one before
 
+    def hide(self) -> None:
+        """From now on nobody finds it; who is connected already waits for the next worker that gets it."""
+        if not self._hidden.exists():
+            os.replace(self.slot.path, self._hidden)  # noqa: PTH105 - the way back
+
     def close(self) -> None:
         """Give this process's end up; a socket that was never published leaves nothing behind."""
         self.socket.close()
