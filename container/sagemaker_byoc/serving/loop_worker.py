@@ -69,6 +69,8 @@ class LoopWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
             self.notify()
             if self._container_stops():
                 self._end_streams()
+            else:
+                self._ending = None
             await self._wait(1.0)
         await self._shutdown()
 
@@ -97,7 +99,7 @@ class LoopWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _container_stops(self) -> bool:
         """Whether the container is told to stop, which nginx is told first: it waits for its streams to end."""
-        return self._ending is not None or bool(getattr(self.asgi, "container_stops", lambda: False)())
+        return bool(getattr(self.asgi, "container_stops", lambda: False)())
 
     def _end_streams(self) -> None:
         """Nothing more comes in; what has not ended some time later is cut off."""
@@ -190,6 +192,16 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
         self._response_buffer = self._response_buffer.replace(_CACHED_SERVER_HEADER, b"", 1)
         if status not in _REASON_PHRASES:  # it knows the usual ones only
             self._response_buffer = self._response_buffer.replace(b" Unknown\r\n", _phrase(status), 1)
+
+    def _handle_h1c_exception(self, exc: Exception) -> bool:
+        """Whether an error of the parser has been answered; gunicorn lets a length of thousands of digits escape."""
+        if super()._handle_h1c_exception(exc):
+            return True
+        if not isinstance(exc, ValueError):
+            return False
+        self._send_error_response(400, "Bad Request")
+        self._close_transport()
+        return True
 
     def _is_websocket_upgrade(self, request: Any) -> bool:
         """What the application does not take as a stream it answers as a request, and says why."""
