@@ -132,7 +132,7 @@ class WorkerPlan:
             self.readiness,
             settings,
             metrics,
-            Gate(settings.threads, settings.queue),
+            Gate(settings.threads, settings.places - settings.threads),
             tracing.start(os.environ),
         )
 

@@ -54,7 +54,7 @@ class Service:
         """How a transform job may use this container, where the request for the job does not say."""
         settings = self.settings
         parameters = {
-            "MaxConcurrentTransforms": settings.max_concurrent_transforms or settings.workers,
+            "MaxConcurrentTransforms": settings.concurrent_transforms,
             "BatchStrategy": settings.batch_strategy,
             "MaxPayloadInMB": settings.max_payload_mb,
         }

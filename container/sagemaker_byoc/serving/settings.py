@@ -25,6 +25,7 @@ from sagemaker_byoc.serving.devices import find_devices
 from sagemaker_byoc.settings import available_cpus, read_paths
 
 BATCH_TRANSFORM_SECONDS = 3600.0  # what a transform job may wait for one answer
+TRANSFORM_MB = 100  # what the requests of a transform job that are under way may have together
 Reader = Callable[[Mapping[str, str], str], Any]
 
 
@@ -271,8 +272,8 @@ class ServeSettings:
     )
     max_concurrent_transforms: int = _variable(
         "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS",
-        read=_whole(0, 0, 100),
-        default="the workers",
+        read=_whole(0, 0),
+        default="the workers, but no more than make 100 MB at once",
         meaning="`MaxConcurrentTransforms` of `/execution-parameters`",
     )
     hide_credentials: bool = _variable(
@@ -296,7 +297,13 @@ class ServeSettings:
     @property
     def places(self) -> int:
         """Requests that one worker holds at once: those in the model and those that wait."""
-        return max(self.threads + self.queue, 2 * self.batch_max_rows)
+        return max(self.threads + self.queue, 2 * self.batch_max_rows, self.max_concurrent_transforms)
+
+    @property
+    def concurrent_transforms(self) -> int:
+        """Requests that a transform job is advised to send at once: one for each worker, within the job's 100 MB."""
+        most = TRANSFORM_MB // self.max_payload_mb if self.max_payload_mb else self.workers
+        return self.max_concurrent_transforms or max(1, min(self.workers, most))
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "ServeSettings":
