@@ -8,6 +8,7 @@ ByocError
 │   └── HandlerError        a function of inference.py raised                                       HTTP 500
 └── RequestError            a request that cannot be answered                                       HTTP 400
     ├── MalformedBody                                                                               HTTP 400
+    ├── TooLarge            the body is larger than BYOC_MAX_REQUEST_MB                             HTTP 413
     ├── UnsupportedContentType                                                                      HTTP 415
     ├── NotAcceptable                                                                               HTTP 406
     ├── DeadlineExceeded                                                                            HTTP 504
@@ -74,6 +75,17 @@ class RequestError(ByocError):
 
 class MalformedBody(RequestError):
     """The request's body is not what its content type says."""
+
+
+class TooLarge(RequestError):
+    """The request's body is larger than this container takes."""
+
+    status = 413
+
+
+def too_large(most: int) -> TooLarge:
+    """The error in nginx's words; `most` is in MB."""
+    return TooLarge(f"the request body is larger than {most} MB (BYOC_MAX_REQUEST_MB)")
 
 
 class UnsupportedContentType(RequestError):

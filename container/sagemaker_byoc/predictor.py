@@ -15,12 +15,14 @@ from sagemaker_byoc.serving.shortcut import body_size, header_list, read_request
 if TYPE_CHECKING:
     from sagemaker_byoc.serving.model_routes import ModelRoutes
 
+LARGEST_DOCUMENT = 1 << 20  # bytes that a request for a model to be loaded may have; it names a model and a folder
 OWN_PATHS = frozenset({"/ping", "/invocations", "/execution-parameters", "/metrics", "/openapi.json", "/models"})
 
 
 def create_app(service: Service, models: "ModelRoutes | None" = None) -> Flask:
     """The app over one worker's service, and over all its models where there are many."""
     app = Flask("sagemaker_byoc", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_DOCUMENT
 
     @app.route("/ping", methods=["GET", "POST"])
     def ping() -> Response:
@@ -28,7 +30,8 @@ def create_app(service: Service, models: "ModelRoutes | None" = None) -> Flask:
 
     @app.route("/invocations", methods=["POST"])
     def invocations() -> Response:
-        return _respond(service.invoke(partial(read_request, request.environ), body_size(request.environ)))
+        read = partial(read_request, request.environ, service.settings.max_request_mb)
+        return _respond(service.invoke(read, body_size(request.environ)))
 
     @app.route("/execution-parameters", methods=["GET"])
     def execution_parameters() -> Response:
@@ -71,7 +74,7 @@ def _add_models(app: Flask, service: Service, models: "ModelRoutes") -> None:
 
     @app.route("/models/<path:name>/invoke", methods=["POST"])
     def invoke_model(name: str) -> Response:
-        read = partial(read_request_to, request.environ, name)
+        read = partial(read_request_to, request.environ, name, service.settings.max_request_mb)
         return _respond(service.invoke(read, body_size(request.environ)))
 
 

@@ -92,7 +92,7 @@ class AsyncService(Service):
     async def _invoke_async(self, caller: Caller) -> Answer | AsyncAnswer:
         deadline = time.monotonic() + self.settings.timeout
         model = self.model.loaded or await self._wait_for_model()
-        request = await caller.read(deadline)
+        request = await caller.read(deadline, self.settings.max_request_mb)
         if model is not self._known:
             self._meet(model)
         if model.is_async or model.joins_requests:

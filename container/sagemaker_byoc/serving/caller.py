@@ -2,10 +2,11 @@
 
 import asyncio
 import io
+import math
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from sagemaker_byoc.errors import ClientGone
+from sagemaker_byoc.errors import ClientGone, too_large
 from sagemaker_byoc.serving.exchange import ListedHeaders, Request
 
 Scope = MutableMapping[str, Any]
@@ -25,9 +26,12 @@ class Caller:
         self._leaving: asyncio.Future[Message] | None = None
         self.size = 0  # of the body that has been read, in bytes
 
-    async def read(self, deadline: float) -> Request:
-        """The request with its whole body. Raises ClientGone for a caller that leaves before its end."""
-        body = await self._read_body()
+    async def read(self, deadline: float, largest: int) -> Request:
+        """The request with its whole body; `largest`: of how many MB, 0 for no limit.
+
+        Raises ClientGone for a caller that leaves before its end, and TooLarge.
+        """
+        body = await self._read_body(largest)
         self.size = len(body)
         content_type = accept = ""
         for name, value in self.headers:
@@ -52,17 +56,25 @@ class Caller:
         """Whether the caller, or nginx for it, still holds the connection; may be asked by any thread."""
         return self._leaving is None or not self._leaving.done()
 
-    async def _read_body(self) -> bytes:
+    async def _read_body(self, largest: int) -> bytes:
         message = await self._receive_part()
         if not message.get("more_body", False):
             whole: bytes = message.get("body", b"")
             return whole
+        limit = largest << 20 or math.inf
         parts = io.BytesIO()  # grows in place, and gives what it has without a copy
         parts.write(message.get("body", b""))
+        size = self._told_size()
         while message.get("more_body", False):
+            if size > limit or parts.tell() > limit:
+                raise too_large(largest)
             message = await self._receive_part()
             parts.write(message.get("body", b""))
         return parts.getvalue()
+
+    def _told_size(self) -> int:
+        """The length of the body in bytes as its header has it; 0 for a body in chunks."""
+        return next((int(value) for name, value in self.headers if name == b"content-length"), 0)
 
     async def _receive_part(self) -> Message:
         message = await self._receive()

@@ -55,6 +55,12 @@ def options(settings: ServeSettings, run: Path, behind_nginx: bool) -> dict[str,
         "worker_tmp_dir": _memory_folder(run),
         "loglevel": "warning",
         "control_socket_disable": True,
+        # Nobody in front is believed more than the caller: no header sets the path or the scheme.
+        "forwarder_headers": "",
+        "forwarded_allow_ips": "",
+        "secure_scheme_headers": {},
+        # On the event loop the C parser takes lengths beyond 64 bits for short ones; nginx lets none of these through.
+        "http_parser": "python" if asgi and not behind_nginx else "auto",
         "websocket_max_message_size": MESSAGE_BYTES,
     }
 

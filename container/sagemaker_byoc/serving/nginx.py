@@ -38,7 +38,6 @@ _STREAMS = f"""
             proxy_connect_timeout 5s;
             proxy_read_timeout {STREAM_SECONDS}s;
             proxy_send_timeout {STREAM_SECONDS}s;
-            error_page 502 = @not_answered;
         }}"""
 
 # Loading takes longer than answering; the answer comes when the model is there.
@@ -50,6 +49,8 @@ _MODELS = """
             proxy_set_header Host $http_host;
             proxy_read_timeout @{seconds}s;
             proxy_next_upstream error;
+            error_page 400 /.unreadable;
+            error_page 413 = @too_large;
             error_page 502 = @not_answered;
             error_page 504 = @not_loaded;
         }

@@ -8,7 +8,7 @@ from functools import partial
 from http import HTTPStatus
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from sagemaker_byoc.errors import MalformedBody
+from sagemaker_byoc.errors import MalformedBody, too_large
 from sagemaker_byoc.serving.exchange import Answer, AsyncAnswer, EnvironHeaders, Request
 from sagemaker_byoc.serving.service import Service
 
@@ -25,22 +25,28 @@ class Shortcut:
         self._service = service
         self._routes = routes
         self._has_many = service.settings.multi_model
+        self._largest = service.settings.max_request_mb
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/invocations" and environ["REQUEST_METHOD"] == "POST":
-            return send(self._service.invoke(partial(read_request, environ), body_size(environ)), start_response)
+            read = partial(read_request, environ, self._largest)
+            return send(self._service.invoke(read, body_size(environ)), start_response)
         if self._has_many and environ["REQUEST_METHOD"] == "POST":
             asked = _INVOKE.fullmatch(environ["PATH_INFO"])
             if asked:
-                read = partial(read_request_to, environ, asked[1].encode("latin-1").decode("utf-8", "replace"))
+                name = asked[1].encode("latin-1").decode("utf-8", "replace")
+                read = partial(read_request_to, environ, name, self._largest)
                 return send(self._service.invoke(read, body_size(environ)), start_response)
         return self._routes()(environ, start_response)
 
 
-def read_request(environ: WSGIEnvironment, deadline: float) -> Request:
-    """The request that a WSGI environment holds, with its whole body. Raises MalformedBody for one that is cut off."""
+def read_request(environ: WSGIEnvironment, largest: int, deadline: float) -> Request:
+    """The request that a WSGI environment holds, with its whole body; `largest`: of how many MB, 0 for no limit.
+
+    Raises MalformedBody for a body that is cut off, and TooLarge.
+    """
     return Request(
-        _read_body(environ),
+        _read_body(environ, largest),
         environ.get("CONTENT_TYPE") or "",
         environ.get("HTTP_ACCEPT") or "",
         EnvironHeaders(environ),
@@ -49,9 +55,9 @@ def read_request(environ: WSGIEnvironment, deadline: float) -> Request:
     )
 
 
-def read_request_to(environ: WSGIEnvironment, target: str, deadline: float) -> Request:
+def read_request_to(environ: WSGIEnvironment, target: str, largest: int, deadline: float) -> Request:
     """The same for the model of a name."""
-    return replace(read_request(environ, deadline), target=target)
+    return replace(read_request(environ, largest, deadline), target=target)
 
 
 def body_size(environ: WSGIEnvironment) -> int | None:
@@ -82,14 +88,20 @@ def header_list(answer: Answer | AsyncAnswer) -> list[tuple[str, str]]:
     return headers
 
 
-def _read_body(environ: WSGIEnvironment) -> bytes:
+def _read_body(environ: WSGIEnvironment, largest: int) -> bytes:
+    """Nginx has seen to the limit before; without it this is the place."""
     size = body_size(environ)
     if size == 0:
         return b""
+    limit = largest << 20
+    if limit and size is not None and size > limit:
+        raise too_large(largest)
     try:
-        body: bytes = environ["wsgi.input"].read() if size is None else environ["wsgi.input"].read(size)
+        body: bytes = environ["wsgi.input"].read(size if size is not None else limit + 1 if limit else -1)
     except Exception as error:
         raise MalformedBody(f"the request body could not be read: {error}") from error
+    if limit and len(body) > limit:
+        raise too_large(largest)
     if size is not None and len(body) < size:
         raise MalformedBody(f"the request body ended after {len(body)} of {size} bytes.")
     return body

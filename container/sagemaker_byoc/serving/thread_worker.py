@@ -5,27 +5,69 @@ such a connection from the thread to the main loop and back, which costs more th
 thread for every connection that nginx may open, and it waits for the next request itself.
 """
 
+import contextlib
 import select
+import socket
+import time
 from typing import Any
 
+from gunicorn.http import wsgi
 from gunicorn.workers.gthread import ThreadWorker
 
 # How soon an idle thread sees that the worker is to stop.
 LOOK_MILLISECONDS = 500
+HEAD_SECONDS = 10.0  # for a request up to its body; without nginx, callers who never end theirs would take every thread
+
+STALL_SECONDS = 60.0  # between two pieces of a body, as nginx has it
+
+
+class NamelessResponse(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
+    """An answer that does not say who made it."""
+
+    def default_headers(self) -> list[str]:
+        return [line for line in super().default_headers() if not line.startswith("Server:")]
 
 
 class StayingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     """A thread serves one connection after the other, and each until it is idle while others wait for a thread."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._heads: dict[Any, float] = {}  # connections whose next request has not come to its body, since when
+        wsgi.Response = NamelessResponse
+
     def handle(self, conn: Any) -> Any:
-        keep = super().handle(conn)
+        keep = self._handle_one(conn)
         if keep is not True:
             return keep
         readable = select.poll()
         readable.register(conn.sock, select.POLLIN)
-        while keep is True and self._next_comes(readable):
-            keep = super().handle(conn)
+        # What came together with the last request lies in the buffer, and makes nothing readable.
+        while keep is True and (conn.parser.unreader.buf.getvalue() or self._next_comes(readable)):
+            keep = self._handle_one(conn)
         return keep
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        self._heads.pop(conn, None)
+        if conn.sock.family != socket.AF_UNIX:
+            conn.sock.settimeout(STALL_SECONDS)
+        return super().handle_request(req, conn)
+
+    def murder_pending(self) -> None:
+        """Gunicorn's main loop calls this each second."""
+        super().murder_pending()
+        now = time.monotonic()
+        for conn, since in list(self._heads.items()):
+            if now - since > HEAD_SECONDS:
+                with contextlib.suppress(OSError):
+                    conn.sock.shutdown(socket.SHUT_RD)  # its thread sees the end of the request
+
+    def _handle_one(self, conn: Any) -> Any:
+        self._heads[conn] = time.monotonic()
+        try:
+            return super().handle(conn)
+        finally:
+            self._heads.pop(conn, None)
 
     def _next_comes(self, readable: select.poll) -> bool:
         """Whether another request, or the connection's end, has come while this thread was of no use elsewhere."""
