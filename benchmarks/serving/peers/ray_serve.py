@@ -23,6 +23,6 @@ PEER = Peer(
     start=start,
     setting="a replica a core (one for the accelerator), HAProxy in front and the throughput settings of its manual, "
     "access log and metrics as by default, no dashboard; @serve.batch of 32 for the accelerator",
-    windows=(0.005, 0.002, 0.01),
+    windows=(0.01, 0.005, 0.02),
     distributions=("ray",),
 )
