@@ -21,6 +21,7 @@ from sagemaker_byoc.serving.model import Model
 from sagemaker_byoc.serving.model_code import ModelCode
 from sagemaker_byoc.serving.model_loading import load_model
 from sagemaker_byoc.serving.model_registry import ASIDE, LOADED, ModelRecord, ModelRegistry
+from sagemaker_byoc.serving.model_room import ModelRoom
 from sagemaker_byoc.serving.model_store import ModelStore, is_out_of_memory
 from sagemaker_byoc.serving.peers import Peers
 from sagemaker_byoc.serving.settings import ServeSettings
@@ -396,3 +397,50 @@ def test_what_a_worker_had_unlisted_when_it_died_is_let_go_by_the_others(
 
 def _never(_: ServeSettings, import_code: object) -> Model:
     raise AssertionError("there is nothing to load")
+
+
+def test_a_model_in_use_is_not_put_aside_though_it_was_used_longest_ago(
+    settings: ServeSettings, store: ModelStore, tmp_path: Path
+) -> None:
+    """15.28: idle ones only; where there is none, or eviction is off, it is 507."""
+    settings = replace(settings, model_memory_mb=150, model_eviction="lru")
+    registry = ModelRegistry(tmp_path / "r")
+    room = ModelRoom(settings, registry, store, Peers(registry.folder, lambda _: {}))
+    for name in ("busy", "idle"):
+        found = record(name, tmp_path / name, HOLDS)
+        registry.write(found)
+        registry.note_size(name, store.load(found))
+    busy = store.begin("busy")
+    new = record("new", tmp_path / "new", HOLDS)
+    with pytest.raises(NotEnoughMemory, match=r"'new' needs 60 MB in all workers together, and there are \d+ MB"):
+        ModelRoom(replace(settings, model_eviction="off"), registry, store, Peers(registry.folder, lambda _: {})).make(
+            60_000_000, new
+        )
+    room.make(60_000_000, new)
+    assert {found.name: found.state for found in registry.records()} == {"busy": LOADED, "idle": ASIDE}
+    assert store.names() == ["busy"]
+    with pytest.raises(NotEnoughMemory):
+        room.make(120_000_000, new)
+    assert busy is not None
+    store.end(busy)
+    del busy
+    room.make(120_000_000, new)
+    assert store.names() == []
+
+
+def test_what_a_model_needs_is_measured_or_else_its_files(
+    settings: ServeSettings, store: ModelStore, tmp_path: Path
+) -> None:
+    """15.24: and one that has killed a worker needs more than there was."""
+    registry = ModelRegistry(tmp_path / "r")
+    room = ModelRoom(settings, registry, store, Peers(registry.folder, lambda _: {}))
+    (tmp_path / "a/sub").mkdir(parents=True)
+    (tmp_path / "a/sub/weights").write_bytes(b"x" * 1000)
+    (tmp_path / "a/config").write_bytes(b"x" * 10)
+    new = ModelRecord("a", str(tmp_path / "a"), "1", LOADED, left=5000)
+    assert room.needed(new) == 1010
+    room.note_too_large(new)
+    assert room.needed(new) == 5001
+    registry.note_size("a", 7)
+    registry.remove("a")
+    assert room.needed(new) == 7, "also after it has been unloaded"
