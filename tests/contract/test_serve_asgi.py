@@ -122,7 +122,7 @@ def lanes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Endpoi
 @pytest.mark.nginx
 @pytest.mark.parametrize("ask", CORPUS, ids=lambda ask: ask.name)
 def test_both_lanes_answer_byte_for_byte_the_same(lanes: dict[str, Endpoint], ask: Ask) -> None:
-    """14.9, 15.1, 15.5, 15.6, 15.9: whoever changes the lane changes no caller."""
+    """15.1, 15.5, 15.6, 15.9: whoever changes the lane changes no caller."""
     answers = {name: raw_answer(endpoint.port, ask) for name, endpoint in lanes.items()}
     assert answers["asgi"] == answers["wsgi"]
     assert answers["asgi"].startswith(b"http/1.1 ")
@@ -156,7 +156,7 @@ def test_slow_functions_stop_neither_each_other_nor_the_loop(serve: Serve, gate:
 
 
 def test_more_than_threads_and_queue_hold_is_turned_away_at_once(serve: Serve, gate: Path) -> None:
-    """16.1: with Retry-After."""
+    """15.4: with Retry-After."""
     env = {**LANE, "TEST_GATE": str(gate), "BYOC_THREADS": "1", "BYOC_QUEUE_LIMIT": "1"}
     with serve("does_what_it_is_told", env) as endpoint:
         endpoint.wait_until_ready()
@@ -173,7 +173,7 @@ def test_more_than_threads_and_queue_hold_is_turned_away_at_once(serve: Serve, g
 
 
 def test_a_caller_that_leaves_before_its_turn_costs_the_model_nothing(serve: Serve, gate: Path) -> None:
-    """16.1."""
+    """15.2: who has gone waits for nothing."""
     with serve("does_what_it_is_told", {**LANE, "TEST_GATE": str(gate), "BYOC_THREADS": "1"}) as endpoint:
         endpoint.wait_until_ready()
         with in_flight(endpoint, 1, gate) as answers:
@@ -217,7 +217,7 @@ def test_a_caller_that_leaves_stops_the_stream(serve: Serve, program: str, body:
 
 
 def test_a_content_type_cannot_smuggle_a_header(serve: Serve) -> None:
-    """19.6: what a function takes from a request ends in no line of its own."""
+    """15.8: what a function takes from a request ends in no line of its own."""
     with serve("answers_with_two_lines_of_content_type", LANE) as endpoint:
         endpoint.wait_until_ready()
         for _ in range(40):  # in a thread at first, then on the loop
@@ -239,7 +239,7 @@ def test_async_functions_are_awaited(serve: Serve) -> None:
 
 
 def test_an_error_in_an_async_function_is_told_as_any_other(serve: Serve) -> None:
-    """16.2: to the caller in a sentence, to the log with the user's frames."""
+    """15.4: to the caller in a sentence, to the log with the user's frames."""
     with serve("predicts_asynchronously", LANE) as endpoint:
         endpoint.wait_until_ready()
         reply = endpoint.invoke(b"fail", "application/x-text")
@@ -251,7 +251,7 @@ def test_an_error_in_an_async_function_is_told_as_any_other(serve: Serve) -> Non
 
 
 def test_many_async_requests_wait_at_once(serve: Serve, gate: Path) -> None:
-    """16.1: who only waits for others needs no thread."""
+    """19.3: who only waits for others needs no thread."""
     env = {**LANE, "TEST_GATE": str(gate), "BYOC_THREADS": "1"}
     with serve("predicts_asynchronously", env) as endpoint, ThreadPoolExecutor(20) as pool:
         endpoint.wait_until_ready()
@@ -278,7 +278,7 @@ def test_the_other_lane_refuses_async_functions_at_load(serve: Serve) -> None:
 
 
 def test_requests_in_flight_are_answered_when_told_to_stop(serve: Serve, gate: Path) -> None:
-    """14.12: and the exit code is 0."""
+    """13.2: and the exit code is 0."""
     with serve("does_what_it_is_told", {**LANE, "TEST_GATE": str(gate)}) as endpoint:
         endpoint.wait_until_ready()
         with in_flight(endpoint, 4, gate) as answers:
@@ -290,7 +290,7 @@ def test_requests_in_flight_are_answered_when_told_to_stop(serve: Serve, gate: P
 
 
 def test_idle_connections_do_not_hold_up_a_stop(serve: Serve) -> None:
-    """14.12: only requests are waited for."""
+    """13.2: only requests are waited for."""
     with serve("does_what_it_is_told", LANE) as endpoint:
         endpoint.wait_until_ready()
         connections = [start(endpoint, b"[1]") for _ in range(8)]
@@ -326,7 +326,7 @@ def access_lines(endpoint: Endpoint) -> list[dict[str, Any]]:
 
 
 def test_a_reload_under_load_loses_nothing(serve: Serve) -> None:
-    """16.6: callers who keep their connections and callers who do not."""
+    """13.2, 14.8: callers who keep their connections and callers who do not."""
     with serve("does_what_it_is_told", {**LANE, "SAGEMAKER_MODEL_SERVER_WORKERS": "2"}) as endpoint:
         endpoint.wait_until_ready()
         before, over = endpoint.workers(), threading.Event()

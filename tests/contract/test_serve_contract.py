@@ -38,7 +38,9 @@ ODD_VARIABLES = {
     "EMPTY": "",
     "N" + "x" * 1023: "v" * 1024,
     "TRANSFORM": "t" * 10_240,
-    **{f"MODEL_OPTION_{number}": f"{number}" for number in range(93)},
+    "SAGEMAKER_ENABLE_LOAD_AWARE": "1",
+    "SAGEMAKER_SAFE_PORT_RANGE": "23000-23999",
+    **{f"MODEL_OPTION_{number}": f"{number}" for number in range(91)},
 }
 # Every header that a client may send, as long as it may be.
 HEADERS = {
@@ -97,7 +99,7 @@ def tell(endpoint: Endpoint, what: str, **more: object) -> Any:
 
 
 def test_every_variable_reaches_the_functions_unchanged(endpoint: Endpoint) -> None:
-    """13.4, 15.41, 28.13: 100 of them, odd names, long values."""
+    """13.4, 15.41, 28.13, 29.8: 100 of them, odd names, long values, some whose meaning nobody knows."""
     assert len(ODD_VARIABLES) == 100
     found = tell(endpoint, "environment")
     assert {name: found.get(name) for name in ODD_VARIABLES} == ODD_VARIABLES
@@ -221,7 +223,7 @@ def test_every_header_of_the_interface_reaches_the_functions(endpoint: Endpoint)
 
 
 def test_unknown_headers_are_no_obstacle(endpoint: Endpoint) -> None:
-    """15.6, 29.8: the platform may add its own."""
+    """15.6: the platform may add its own."""
     headers = {f"X-Amzn-SageMaker-New-{number}": "x" * 50 for number in range(30)}
     more = {"X-Amzn-Trace-Id": "Root=1-2-3", "X-Forwarded-For": "10.0.0.1", "Expect-Nothing": "", "x_under_score": "1"}
     assert endpoint.invoke(b"[1]", headers={**headers, **more}).json == [1]
@@ -242,6 +244,13 @@ def test_caller_who_wants_nothing_special_gets_json(endpoint: Endpoint, accept: 
     """15.9."""
     reply = endpoint.invoke(b"1,2\n3,4\n", "text/csv", accept)
     assert (reply.status, reply.content_type, reply.json) == (200, "application/json", [[1, 2], [3, 4]])
+
+
+def test_body_of_no_type_reaches_the_functions_as_bytes(serve: Serve) -> None:
+    """15.9."""
+    with serve("tells_its_type") as endpoint:
+        endpoint.wait_until_ready()
+        assert endpoint.invoke(b"[1]", None).json == [OCTETS, "bytes", 3]
 
 
 @pytest.mark.parametrize("content_type", ["text/csv", "application/json", "application/jsonlines", OCTETS])
@@ -273,7 +282,7 @@ def test_failure_in_the_middle_of_a_stream_breaks_the_connection(serve: Serve, l
 
 @pytest.mark.nginx
 def test_request_that_ends_its_worker_is_not_sent_to_another(opt_ml: OptMl, tmp_path: Path) -> None:
-    """15.39, 19.4: who repeats a request is the caller, who alone knows whether that does harm."""
+    """15.39: who repeats a request is the caller, who alone knows whether that does harm."""
     opt_ml.model_code("tells_what_it_was_given")
     env = {"BYOC_NGINX": "on", "SAGEMAKER_MODEL_SERVER_WORKERS": "2"}
     with Endpoint(opt_ml, tmp_path / "serve.log", env) as endpoint:
@@ -293,7 +302,7 @@ LINES = [f"{number},{number / 8}" for number in range(1000)]
 @pytest.mark.parametrize("size", [1, 7, 1000], ids=["SingleRecord", "mini-batches", "whole file"])
 @pytest.mark.parametrize("end", ["", "\n"], ids=["no-last-newline", "last-newline"])
 def test_file_split_at_any_line_is_the_same_records_when_put_together(endpoint: Endpoint, size: int, end: str) -> None:
-    """15.37, 15.38, 15.42, 21.3: one record out for one in, in order, each with its newline."""
+    """15.37, 15.42, 21.3: one record out for one in, in order, each with its newline."""
     lines = LINES if size > 1 else LINES[:50]
     parts = [lines[at : at + size] for at in range(0, len(lines), size)]
     bodies = ["\n".join(part) + end for part in parts]

@@ -34,7 +34,7 @@ def opened(endpoint: Endpoint) -> str:
 
 @pytest.mark.parametrize("way", [{"BYOC_SHORTCUT": "on"}, {"BYOC_SHORTCUT": "off"}, {"BYOC_LANE": "asgi"}], ids=str)
 def test_a_session_is_opened_used_and_closed(serve: Serve, way: dict[str, str]) -> None:
-    """15.15, 15.16: both headers open it, whatever answers."""
+    """15.15, 15.16, 28.7: both headers open it, whatever answers."""
     with serve("remembers", {**ON, **way}) as endpoint:
         endpoint.wait_until_ready()
         reply = ask(endpoint, b'{"requestType": "NEW_SESSION"}', "NEW_SESSION")

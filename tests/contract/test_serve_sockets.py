@@ -87,7 +87,7 @@ def test_a_megabyte_goes_through_unchanged_and_at_once(endpoint: Endpoint) -> No
 
 
 def test_a_message_over_the_limit_is_refused_before_it_is_read(endpoint: Endpoint) -> None:
-    """15.20, 19.4: it ends the stream; a caller that is still sending may see no more than that."""
+    """15.20: it ends the stream; a caller that is still sending may see no more than that."""
     with stream(endpoint) as caller:
         with contextlib.suppress(ConnectionClosed):
             caller.send(bytes(26 * MEGABYTE))
@@ -122,7 +122,7 @@ def test_the_function_may_end_the_stream(endpoint: Endpoint) -> None:
 
 
 def test_an_error_in_the_function_closes_with_a_reason_and_leaves_its_trace_in_the_log(endpoint: Endpoint) -> None:
-    """15.21, 16.2: 1011 becomes a ModelStreamError; the trace is of the user's frames only."""
+    """15.21: 1011 becomes a ModelStreamError; the trace is of the user's frames only."""
     with stream(endpoint) as caller:
         caller.send("fail")
         code, reason = closing(caller)
@@ -223,7 +223,7 @@ def test_a_stream_may_be_silent_longer_than_a_request_may_take(serve: Serve) -> 
 
 
 def test_a_stream_may_say_its_last_words_when_the_container_stops(serve: Serve) -> None:
-    """15.21, 14.12: going away, within the time that a container has, and exit code 0."""
+    """13.2, 15.21: going away, within the time that a container has, and exit code 0."""
     with serve("answers_in_both_directions", LANE) as endpoint:
         endpoint.wait_until_ready()
         with contextlib.ExitStack() as stack:
@@ -242,7 +242,7 @@ def test_a_stream_may_say_its_last_words_when_the_container_stops(serve: Serve) 
 
 
 def test_a_function_that_goes_on_is_cut_off_in_time(serve: Serve) -> None:
-    """15.21, 14.12: 1001, and the container ends before it would be killed."""
+    """13.2, 15.21: 1001, and the container ends before it would be killed."""
     with serve("answers_in_both_directions", LANE) as endpoint:
         endpoint.wait_until_ready()
         with stream(endpoint) as caller:
@@ -256,7 +256,7 @@ def test_a_function_that_goes_on_is_cut_off_in_time(serve: Serve) -> None:
 
 
 def test_a_reload_lets_streams_end_and_takes_new_ones(serve: Serve) -> None:
-    """15.21, 16.6: the successor is there before the first worker goes."""
+    """14.8, 15.21: the successor is there before the first worker goes."""
     with serve("answers_in_both_directions", LANE) as endpoint:
         endpoint.wait_until_ready()
         before = endpoint.workers()

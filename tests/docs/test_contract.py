@@ -11,9 +11,13 @@ import pytest
 from tests.support.places import REPOSITORY
 
 PAGE = REPOSITORY / "docs/reference/contract.md"
-# How many clauses each chapter of the contract has about images, training and the variables of scripts.
-CHAPTERS = {0: 12, 1: 22, 2: 16, 3: 12, 4: 15, 5: 9, 6: 9, 7: 6, 8: 6, 9: 3, 10: 6, 11: 7, 12: 7}
-CLAUSES = [f"{chapter}.{number}" for chapter, count in CHAPTERS.items() for number in range(1, count + 1)]
+# How many clauses each chapter of the contract has about images, training, the variables of scripts, and hosting.
+TRAINING = {0: 12, 1: 22, 2: 16, 3: 12, 4: 15, 5: 9, 6: 9, 7: 6, 8: 6, 9: 3, 10: 6, 11: 7, 12: 7}
+HOSTING = {13: 13, 14: 8, 15: 42, 18: 6, 19: 5, 20: 8, 21: 3, 22: 3}
+CHAPTERS = TRAINING | HOSTING
+# Those about hosting from the chapters of contradictions and of open questions.
+DOUBTS = ["28.5", "28.6", "28.7", "28.9", "28.10", "28.12", "28.13", "29.1", "29.3", "29.7", "29.8", "29.9"]
+CLAUSES = [f"{chapter}.{number}" for chapter, count in CHAPTERS.items() for number in range(1, count + 1)] + DOUBTS
 TESTED = "tested"
 REASON = "not tested: "
 
@@ -71,8 +75,7 @@ def test_every_clause_that_is_said_to_be_tested_is_cited_by_a_test() -> None:
 
 def test_no_test_cites_a_clause_that_there_is_not() -> None:
     cited = citations(REPOSITORY / "tests")
-    own = {clause: tests for clause, tests in cited.items() if int(clause.partition(".")[0]) in CHAPTERS}
-    assert not {clause: tests for clause, tests in own.items() if clause not in CLAUSES}
+    assert not {clause: tests for clause, tests in cited.items() if clause not in CLAUSES}
 
 
 @pytest.mark.parametrize(

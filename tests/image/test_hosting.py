@@ -108,7 +108,7 @@ def test_model_mounted_read_only_is_served_by_nginx(image: str, opt_ml: OptMl) -
 
 
 def test_serving_needs_no_root_no_network_and_no_writable_image(image: str, opt_ml: OptMl) -> None:
-    """13.10, 13.11, 18.6."""
+    """13.10, 13.11, 18.6, 28.12, 29.7: what is not certain is survived."""
     opt_ml.model_code("echoes")
     open_to_everyone(opt_ml)
     with Running(image, "serve", options=[*mounted(opt_ml, read_only_model=True), *HARDENED]) as server:

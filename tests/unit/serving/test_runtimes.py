@@ -156,7 +156,7 @@ def test_a_damaged_model_is_named(tmp_path: Path) -> None:
 
 
 def test_telemetry_is_off(exported: Path) -> None:
-    """20.1: nothing is sent to the maker of a library, whatever made it be imported first."""
+    """13.10: nothing is sent to the maker of a library, whatever made it be imported first."""
     import os
 
     find_runtime(exported / "linear", OnnxOptions())

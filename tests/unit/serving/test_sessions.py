@@ -172,7 +172,7 @@ def test_a_tenth_of_the_file_system_is_left_to_others(sessions: Sessions, monkey
 def test_small_shared_memory_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, megabytes: int, place: str
 ) -> None:
-    """15.17."""
+    """13.13, 15.17: endpoints are said to have 64 MB of it."""
     monkeypatch.setattr(module.os, "statvfs", lambda _: SimpleNamespace(f_blocks=megabytes * 256, f_frsize=4096))
     run = tmp_path / "run-1"
     expected = {"run": run / "sessions", "shared": tmp_path / "run-1-sessions"}
@@ -180,7 +180,7 @@ def test_small_shared_memory_is_left_alone(
 
 
 def test_a_folder_that_cannot_be_used_is_told_at_start(tmp_path: Path) -> None:
-    """15.17, 14.4."""
+    """15.17."""
     (tmp_path / "file").touch()
     with pytest.raises(PlatformInputError, match="SAGEMAKER_SESSIONS_PATH"):
         Sessions(tmp_path / "file" / "sessions", 60)
