@@ -279,16 +279,18 @@ def test_another_port_is_listened_on_and_8080_is_left_alone(image: str, opt_ml: 
         assert ports == {"9123"}
 
 
-def test_stop_drains_and_exits_0_promptly(image: str, opt_ml: OptMl) -> None:
+@BOTH_LANES
+def test_stop_drains_and_exits_0_promptly(image: str, opt_ml: OptMl, lane: str) -> None:
     """13.2: the request in flight is answered, then the container ends well within 30 seconds."""
     opt_ml.model_code("slow_predict")
     gate = opt_ml.base / "output" / "gate"
-    options = [*mounted(opt_ml), *PUBLISHED, "-e", "TEST_GATE=/opt/ml/output/gate"]
+    options = [*mounted(opt_ml), *PUBLISHED, "-e", "TEST_GATE=/opt/ml/output/gate", "-e", f"BYOC_LANE={lane}"]
     with Running(image, "serve", options=options) as server, ThreadPoolExecutor(2) as pool:
         server.wait_until_ready()
         answer = pool.submit(server.invoke, b"[1]")
         server.wait_for_line("predicting")
         stopped = pool.submit(server.stop, 30)
+        server.wait_for_line("draining")
         gate.touch()
         assert answer.result().status == 200
         began = time.monotonic()
