@@ -62,7 +62,12 @@ class WorkerPlan:
     def load(self, seat: "Seat") -> Any:
         """The worker's application; what it serves loads in a thread while /ping answers 503."""
         app_file, has_program = users.find_application(code_folders(self.settings), self.settings.program)
-        if self.settings.serving_module or (app_file and not has_program):
+        alone = app_file is not None and not has_program
+        if self.settings.lane == "asgi" and (self.settings.serving_module or alone):
+            theirs = self._users_event_loop(app_file, seat)
+            if theirs is not None:
+                return theirs
+        if self.settings.serving_module or alone:
             application, service = self._users_alone(self.settings.serving_module, app_file, seat), None
         else:
             service = self._service(seat)
@@ -150,6 +155,22 @@ class WorkerPlan:
 
         Loading(f"application {spec or app_file}", load, application.fail, seat.publish, self.readiness).start()
         return application
+
+    def _users_event_loop(self, app_file: Path | None, seat: "Seat") -> Any:
+        """An ASGI application of the user's, imported at once so that gunicorn runs its start-up; None for another, or
+        for one that cannot be imported, which is told in the way of all others.
+        """
+        from sagemaker_byoc.serving.asgi_application import UsersApplication  # noqa: PLC0415 - of this lane only
+
+        spec = self.settings.serving_module
+        try:
+            if spec:
+                theirs: Any = users.import_application(spec, code_folders(self.settings))
+            else:
+                theirs = users.load_any_application(app_file) if app_file else None
+        except (Exception, SystemExit):  # noqa: BLE001 - it is imported again where that is told
+            return None
+        return UsersApplication(theirs, self.readiness, seat.publish) if users.is_asgi(theirs) else None
 
     def _users(self, app_file: Path) -> tuple[WSGIApplication, Any]:
         """The application and what tells its routes, when its own /ping, if it has one, calls it healthy."""

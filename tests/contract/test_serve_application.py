@@ -82,3 +82,28 @@ def test_route_of_the_users_stands_beside_ours_and_finds_the_model(serve: Serve)
         assert chat.json == {"model": "the model", "messages": 2}
         assert endpoint.invoke(b'{"a": 1}').json == {"model": "the model", "data": {"a": 1}}
         assert request(endpoint.port, "GET", "/nowhere").error["type"] == "NotFound"
+
+
+@pytest.mark.parametrize("env", [{}, {"SAGEMAKER_SERVING_MODULE": "predictor:app"}], ids=["predictor", "named"])
+def test_application_for_an_event_loop_is_ready_after_its_start_up_and_its_own_ping(
+    serve: Serve, tmp_path: Path, env: dict[str, str]
+) -> None:
+    """14.8, 15.13: FastAPI and the like, in the lane that has a loop."""
+    gate = tmp_path / "gate"
+    with serve("event_loop_application", {"BYOC_LANE": "asgi", "TEST_GATE": str(gate), **env}) as endpoint:
+        endpoint.wait_for_line("/ping of the application answers 500")
+        assert endpoint.ping().status != 200
+        gate.touch()
+        endpoint.wait_until_ready()
+        answer = endpoint.invoke(b"12345").json
+        assert answer == {"path": "/invocations", "model": "loaded", "bytes": 5}
+        endpoint.terminate()
+        assert endpoint.wait() == 0
+        assert "shut down" in endpoint.log
+
+
+def test_application_for_an_event_loop_is_told_where_there_is_none(serve: Serve, tmp_path: Path) -> None:
+    """15.13: with the setting that it needs."""
+    with serve("event_loop_application", {"TEST_GATE": str(tmp_path)}) as endpoint:
+        endpoint.wait_for_line("could not be loaded")
+        assert "BYOC_LANE=asgi" in endpoint.invoke(b"1").error["message"]

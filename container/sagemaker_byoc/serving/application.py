@@ -103,14 +103,26 @@ def find_application(folders: Sequence[Path], program: str) -> tuple[Path | None
 
 def load_application(file: Path) -> WSGIApplication:
     """The `app` of a file of the user's. Raises UserCodeError for one that is no WSGI application."""
+    application: WSGIApplication = load_any_application(file)
+    if is_asgi(application):
+        raise UserCodeError(
+            f"app in {file} is an ASGI application, which is served with BYOC_LANE=asgi, from a predictor.py without "
+            "an inference.py beside it; or define a WSGI one."
+        )
+    return application
+
+
+def load_any_application(file: Path) -> Any:
+    """The same of either kind. Raises UserCodeError."""
     module = sys.modules.get(file.stem)
     if module is None or getattr(module, "__file__", None) != str(file):
         module = import_module(file)
-    app = find_callable(module, "app", file.name)
-    if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(type(app).__call__):
-        raise UserCodeError(f"app in {file} is an ASGI application; set BYOC_LANE to asgi, or define a WSGI one.")
-    application: WSGIApplication = app
-    return application
+    return find_callable(module, "app", file.name)
+
+
+def is_asgi(application: Any) -> bool:
+    """Whether an application is called with a scope, and awaited."""
+    return inspect.iscoroutinefunction(application) or inspect.iscoroutinefunction(type(application).__call__)
 
 
 def ask_ping(application: WSGIApplication) -> int:

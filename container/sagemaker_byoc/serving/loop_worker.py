@@ -65,6 +65,8 @@ class LoopWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
         for sock in self.sockets:
             server = await self.loop.create_server(lambda: Connection(self), sock=sock.sock, backlog=BACKLOG)
             self.servers.append(server)
+        if hasattr(self.asgi, "start"):
+            self._starting = asyncio.create_task(self.asgi.start())  # it may load a model; this worker lives meanwhile
         while self.alive and self.ppid == os.getppid():
             self.notify()
             if self._container_stops():
@@ -87,6 +89,8 @@ class LoopWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
             await asyncio.sleep(_LOOK_SECONDS)
         if self.connections and not self._quick_shutdown:
             self.log.error("%d requests were not answered before the worker had to end", len(self.connections))
+        if hasattr(self.asgi, "stop"):
+            await self.asgi.stop()
 
     async def _wait(self, seconds: float) -> None:
         """Sleep, but not on after a signal."""
