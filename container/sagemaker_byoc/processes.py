@@ -90,7 +90,7 @@ def wait(seconds: float | None = None) -> signal.Signals | Ended | None:
             taken = signal.sigwaitinfo(_WAITED)
         else:
             left = signal.sigtimedwait(_WAITED, max(0.0, deadline - time.monotonic()))
-            if left is None:
+            if left is None or left.si_signo == 0:  # the system call was interrupted: a container was paused, say
                 return _reap()
             taken = left
         if taken.si_signo != signal.SIGCHLD:
