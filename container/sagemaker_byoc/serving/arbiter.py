@@ -20,6 +20,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.sock import UnixSocket
+from gunicorn.workers.base import Worker
 
 from sagemaker_byoc.memory import describe_out_of_memory, read_memory
 from sagemaker_byoc.serving.deadlines import Limits
@@ -47,6 +48,15 @@ class Seat:
         """In the worker, when its model is loaded."""
         if self.waits:
             self.socket.publish()
+
+
+def _forget_signals() -> None:
+    """In a process that the user's code forks: a pool's `terminate` would wait for ever for one that takes SIGTERM for
+    the worker's own, and its signals are not to wake the worker's loop.
+    """
+    signal.set_wakeup_fd(-1)
+    for number in Worker.SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
@@ -82,6 +92,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         """In the worker, when gunicorn has set its signal handlers: SIGABRT is to show where each thread is."""
         faulthandler.disable()
         faulthandler.enable()
+        os.register_at_fork(after_in_child=_forget_signals)
         return self._load(self._seat)
 
     def run(self) -> None:
