@@ -109,6 +109,7 @@ def test_model_directory_is_not_written_to(opt_ml: OptMl, serve: Serve) -> None:
         ("predict_raises", "predict_fn", ("ZeroDivisionError", "the batch has no rows")),
         ("input_fn_raises", "input_fn", ("KeyError", "instances")),
         ("predict_calls_exit", "predict_fn", ("SystemExit", "enough")),
+        ("predict_panics", "predict_fn", ("PanicException", "an index out of range")),
     ],
 )
 def test_failure_of_a_function_is_500_and_names_function_exception_and_message(
@@ -125,6 +126,13 @@ def test_failure_of_a_function_is_500_and_names_function_exception_and_message(
         endpoint.wait_for_line("Traceback (most recent call last)")
         endpoint.wait_for_line("inference.py")
         assert endpoint.ping().status == 200
+
+
+def test_functions_may_start_processes_of_their_own(serve: Serve) -> None:
+    """22.1: what they fork ends when it is told to, in both lanes."""
+    for lane in ("wsgi", "asgi"):
+        reply = ask(serve, "starts_a_pool", b"[3]", {"BYOC_LANE": lane})
+        assert reply.json == [[1, 4], [9]], reply
 
 
 def test_prediction_that_no_format_can_hold_is_500_and_names_its_type(serve: Serve) -> None:

@@ -100,7 +100,7 @@ class Handler:
             return self.function(*arguments, context)
         except RequestError:
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # a panic of a library in Rust is no Exception, and would end the worker
             raise self.explain(error) from error
 
     async def wait(self, context: Context, *arguments: Any) -> Any:
@@ -111,9 +111,11 @@ class Handler:
         try:
             made = self.function(*arguments, **keywords)
             return await made if inspect.isawaitable(made) else made
-        except RequestError:
+        except (RequestError, GeneratorExit):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if is_cancelled(error):
+                raise
             raise self.explain(error) from error
 
     def explain(self, error: BaseException) -> HandlerError | RequestError:
@@ -187,6 +189,13 @@ def _resolve(name: str, function: Any) -> Handler:
             f"context: {name}{inspect.signature(function)}."
         )
     return Handler(name, function, "positional" if len(required) == expected + 1 else "", is_async)
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether an error only says that a request on an event loop is to end."""
+    from asyncio import CancelledError  # noqa: PLC0415 - a lane without an event loop never imports it
+
+    return isinstance(error, CancelledError)
 
 
 def _status(error: BaseException) -> int | None:

@@ -12,7 +12,7 @@ from sagemaker_byoc.serving import async_streams, codecs, streams
 from sagemaker_byoc.serving.batcher import Batcher
 from sagemaker_byoc.serving.batching import BatchPolicy, BatchRecord
 from sagemaker_byoc.serving.exchange import CUSTOM_ATTRIBUTES, Answer, AsyncAnswer, Request
-from sagemaker_byoc.serving.handlers import STREAM, Context, Handler
+from sagemaker_byoc.serving.handlers import STREAM, Context, Handler, is_cancelled
 
 if TYPE_CHECKING:
     from sagemaker_byoc.serving.typed import TypedInput
@@ -149,9 +149,11 @@ class Model:
         if self.batcher:
             try:
                 return await self.batcher.submit_async(data, request.deadline, request.is_wanted)
-            except RequestError:
+            except (RequestError, GeneratorExit):
                 raise
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
+                if is_cancelled(error):
+                    raise
                 raise self._predicts().explain(error) from error
         if predict_fn and predict_fn.is_async:
             return await predict_fn.wait(context, data, self.value)
@@ -172,7 +174,7 @@ class Model:
                 return self.batcher.submit(data, request.deadline, request.is_wanted)
             except RequestError:
                 raise
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
                 raise self._predicts().explain(error) from error
         return self.predict(context, data)
 

@@ -112,6 +112,6 @@ def _explained(values: Iterator[Any], handler: Handler) -> Iterator[Any]:
             return
         except HandlerError:
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             raise handler.explain(error) from error
         yield value
