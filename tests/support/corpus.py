@@ -1,5 +1,7 @@
 """Requests that no well-meaning client sends, byte by byte, and what a server may do with each of them."""
 
+import contextlib
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -60,13 +62,30 @@ def exchange(port: int, sent: bytes, ends: bool = False, answers: int = 1, secon
     deadline = time.monotonic() + seconds
     received = Received()
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
-        try:
+        with contextlib.suppress(OSError):  # refused before all of it was sent; the answer may have come
             connection.sendall(sent)
             if ends:
                 connection.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass  # refused before all of it was sent; the answer may have come
         while not received.closed and len(received.statuses) < answers:
+            connection.settimeout(max(0.01, deadline - time.monotonic()))
+            _take(connection, received)
+    return received
+
+
+def exchange_or_end(port: int, sent: bytes, seconds: float = SECONDS) -> Received:
+    """Send what may be no whole request: when nothing comes back at once, say that there is no more of it.
+
+    Raises TimeoutError when the server then neither answers nor closes.
+    """
+    deadline = time.monotonic() + seconds
+    received = Received()
+    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
+        with contextlib.suppress(OSError):
+            connection.sendall(sent)
+        if not select.select([connection], [], [], 0.05)[0]:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_WR)
+        while not received.closed and not received.statuses:
             connection.settimeout(max(0.01, deadline - time.monotonic()))
             _take(connection, received)
     return received

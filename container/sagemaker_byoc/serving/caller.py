@@ -31,14 +31,16 @@ class Caller:
 
         Raises ClientGone for a caller that leaves before its end, and TooLarge.
         """
-        body = await self._read_body(largest)
-        self.size = len(body)
         content_type = accept = ""
         for name, value in self.headers:
             if name == b"content-type":
                 content_type = value.decode("latin-1")
             elif name == b"accept":
                 accept = f"{accept},{value.decode('latin-1')}" if accept else value.decode("latin-1")
+            elif name == b"content-length" and int(value) > largest << 20 > 0:
+                raise too_large(largest)
+        body = await self._read_body(largest)
+        self.size = len(body)
         return Request(body, content_type, accept, ListedHeaders(self.headers), deadline, self.is_here)
 
     def watch(self) -> "asyncio.Future[Message]":
@@ -64,17 +66,12 @@ class Caller:
         limit = largest << 20 or math.inf
         parts = io.BytesIO()  # grows in place, and gives what it has without a copy
         parts.write(message.get("body", b""))
-        size = self._told_size()
         while message.get("more_body", False):
-            if size > limit or parts.tell() > limit:
+            if parts.tell() > limit:
                 raise too_large(largest)
             message = await self._receive_part()
             parts.write(message.get("body", b""))
         return parts.getvalue()
-
-    def _told_size(self) -> int:
-        """The length of the body in bytes as its header has it; 0 for a body in chunks."""
-        return next((int(value) for name, value in self.headers if name == b"content-length"), 0)
 
     async def _receive_part(self) -> Message:
         message = await self._receive()

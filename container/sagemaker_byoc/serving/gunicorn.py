@@ -70,10 +70,15 @@ def limits(settings: ServeSettings) -> Limits:
     return Limits(loading=settings.model_load_timeout, serving=max(settings.silent_seconds, settings.timeout + 1))
 
 
+def hidden_names(settings: ServeSettings) -> frozenset[str]:
+    """The variables that user code is not to see."""
+    return frozenset((*CREDENTIALS, *CREDENTIAL_SOURCES)) if settings.hide_credentials else frozenset()
+
+
 def environment(settings: ServeSettings, environ: Mapping[str, str], run: Path, behind_nginx: bool) -> dict[str, str]:
     """The workers' environment. What the user has set stays."""
     threads = str(max(1, available_cpus() // settings.workers))
-    hidden = {*CREDENTIALS, *CREDENTIAL_SOURCES} if settings.hide_credentials else set()
+    hidden = hidden_names(settings)
     return {
         **dict.fromkeys(MATH_THREADS, threads),
         **{name: value for name, value in environ.items() if name not in hidden},

@@ -24,7 +24,9 @@ log = logging.getLogger(__name__)
 def main() -> int:
     """Serve until stopped; returns the exit code of the container."""
     try:
-        return serve(ServeSettings.read(os.environ), os.environ)
+        settings = ServeSettings.read(os.environ)
+        _forget(gunicorn.hidden_names(settings))
+        return serve(settings, os.environ)
     except ByocError as error:
         print(f"sagemaker-byoc: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         return error.exit_code
@@ -62,6 +64,13 @@ def serve(settings: ServeSettings, environ: Mapping[str, str]) -> int:
             from sagemaker_byoc.serving.sessions import own_folder  # noqa: PLC0415 - few endpoints have any
 
             shutil.rmtree(own_folder(run), ignore_errors=True)
+
+
+def _forget(hidden: frozenset[str]) -> None:
+    """Begin anew without these variables: user code can read the environment that this process was started with."""
+    if not hidden.isdisjoint(os.environ):
+        rest = {name: value for name, value in os.environ.items() if name not in hidden}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], rest)  # noqa: S606 - the same program again
 
 
 def plan_servers(settings: ServeSettings, environ: Mapping[str, str], run: Path, front: str | None) -> list[ServerPlan]:
