@@ -54,6 +54,7 @@ setup(
             "pydantic>=2.10,<3",
             "pytest>=8.3,<10",
             "pytest-timeout>=2.3,<3",
+            "pytest-xdist>=3.6,<4",
             "ruff>=0.9,<1",
             "safetensors>=0.5,<1",
             "schemathesis>=4,<5",

@@ -17,6 +17,7 @@ from tests.support.opt_ml import OptMl
 from tests.support.serving import Endpoint
 from tests.support.training import PLATFORM_PREFIXES, RunningJob, TrainRun, run_train
 
+DOCKER = "docker"
 # What a developer sets for the tests themselves.
 KEPT = frozenset({"BYOC_TEST_IMAGE", "BYOC_TEST_HOROVOD_IMAGE"})
 
@@ -41,6 +42,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if reason is not None and not config.getoption(f"--require-{need}"):
             for item in needing:
                 item.add_marker(pytest.mark.skip(reason=reason))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=lambda item: _group(item) != DOCKER)  # the long group first; the sort keeps every other order
+
+
+def _group(item: pytest.Item) -> str:
+    """What one process runs after the other: all that needs Docker, where images are built once; else one file."""
+    return DOCKER if item.get_closest_marker("docker") else str(item.path)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
