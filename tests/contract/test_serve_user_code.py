@@ -128,6 +128,14 @@ def test_failure_of_a_function_is_500_and_names_function_exception_and_message(
         assert endpoint.ping().status == 200
 
 
+def test_module_of_torch_predicts_from_arrays_in_evaluation_mode(serve: Serve) -> None:
+    """22.2: model_fn is all that a script for AWS's PyTorch images needs."""
+    with serve("returns_a_module") as endpoint:
+        endpoint.wait_until_ready(60)
+        assert endpoint.invoke(b"[[1, 2], [3, 4]]").json == [[3.0], [7.0]]
+        assert endpoint.invoke(b"1,2\n3,4\n", "text/csv", "text/csv").body == b"3.0\n7.0\n"
+
+
 def test_functions_may_start_processes_of_their_own(serve: Serve) -> None:
     """22.1: what they fork ends when it is told to, in both lanes."""
     for lane in ("wsgi", "asgi"):

@@ -34,7 +34,7 @@ def load_model(
     log.info("the code that serves: %s", choice.reason)
     handlers = _handlers(settings, choice, import_code)
     value = _value(settings, choice, handlers, context)
-    predict = _predict(handlers, value)
+    predict = _predict(handlers, value, settings.device)
     model = Model(
         value=value,
         handlers=handlers,
@@ -116,7 +116,7 @@ def _shared_folder(settings: ServeSettings) -> Path | None:
     return Path(os.environ[RUN_DIRECTORY])
 
 
-def _predict(handlers: Mapping[str, Handler], value: Any) -> Predict:
+def _predict(handlers: Mapping[str, Handler], value: Any, device: str) -> Predict:
     """What makes a prediction of decoded data: predict_fn, or what the model itself offers."""
     predict_fn = handlers.get("predict_fn")
     if predict_fn:
@@ -124,7 +124,9 @@ def _predict(handlers: Mapping[str, Handler], value: Any) -> Predict:
     if hasattr(value, "predict"):
         return Handler("model.predict", value.predict, "")
     if callable(value):
-        return Handler("model", value, "")
+        from sagemaker_byoc.serving.torch_runtime import find_module_predict  # noqa: PLC0415 - most need it not
+
+        return Handler("model", find_module_predict(value, device) or value, "")
     return _cannot_predict(value)
 
 

@@ -1,7 +1,8 @@
 """Models that PyTorch has saved with their code, torch.export's .pt2 and TorchScript; and torch.compile on demand."""
 
 import logging
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,8 +54,8 @@ class ExportedModel:
 
 @dataclass(frozen=True)
 class ScriptedModel:
-    """A TorchScript file. It does not say what it takes: numbers become the type of its parameters, but whole numbers
-    stay whole where it looks things up in an embedding.
+    """A TorchScript file, or any module. It does not say what it takes: numbers become the type of its parameters, but
+    whole numbers stay whole where it looks things up in an embedding.
     """
 
     module: Any
@@ -72,8 +73,15 @@ class ScriptedModel:
             module = load(str(path), map_location=device).eval()
         except RuntimeError as error:
             raise UserCodeError(f"torch.jit {torch.__version__} cannot load {path}: {error}") from error
+        return cls.of(module, device)
+
+    @classmethod
+    def of(cls, module: Any, device: str) -> "ScriptedModel":
+        """A module that is on its device already."""
+        import torch  # noqa: PLC0415
+
         floats = (parameter.dtype for parameter in module.parameters() if parameter.is_floating_point())
-        parts = {getattr(part, "original_name", "") for part in module.modules()}
+        parts = {getattr(part, "original_name", type(part).__name__) for part in module.modules()}
         looks_up = bool(parts & {"Embedding", "EmbeddingBag"})
         return cls(module, next(floats, torch.float32), looks_up, device)
 
@@ -104,6 +112,16 @@ def is_torchscript(path: Path) -> bool:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
     except (OSError, zipfile.BadZipFile):
         return False
+
+
+def find_module_predict(value: Any, device: str) -> Callable[[Any], Any] | None:
+    """How a module that model_fn returned predicts, from arrays, as in AWS's images for PyTorch: on its device, in
+    evaluation mode. None for anything else.
+    """
+    torch = sys.modules.get("torch")  # no module without it
+    if torch is None or not isinstance(value, torch.nn.Module):
+        return None
+    return ScriptedModel.of(value.to(device).eval(), device).predict
 
 
 def compile_model(value: Any) -> Any:
