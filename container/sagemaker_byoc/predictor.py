@@ -41,6 +41,10 @@ def create_app(service: Service, models: "ModelRoutes | None" = None) -> Flask:
     def metrics() -> Response:
         return _respond(service.scrape(request.headers.get("Accept", "")))
 
+    @app.route("/invocations-bidirectional-stream", methods=["GET"])
+    def stream() -> Response:
+        return _respond(service.refuse_stream())
+
     @app.route("/openapi.json", methods=["GET"])
     def interface() -> Response:
         return _respond(service.interface())

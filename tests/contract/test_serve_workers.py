@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.http import request
 from tests.support.load import clients
 from tests.support.processes import alive
 from tests.support.serving import Endpoint
@@ -230,3 +231,12 @@ def test_first_piece_of_a_stream_leaves_before_the_second_is_made(serve: Serve, 
         assert reply.readline() == b'{"number":0}\n'
         gate.touch()
         assert reply.read() == b'{"number":1}\n{"number":2}\n'
+
+
+def test_stream_in_both_directions_is_refused_with_the_setting_that_it_needs(serve: Serve) -> None:
+    """15.19: by a lane that has no event loop."""
+    with serve("echoes") as endpoint:
+        endpoint.wait_until_ready()
+        reply = request(endpoint.port, "GET", "/invocations-bidirectional-stream")
+        assert reply.status == 501
+        assert "BYOC_LANE=asgi" in reply.error["message"]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from sagemaker_byoc.errors import ByocError, ModelNotReady, Overloaded, RequestError
-from sagemaker_byoc.serving.answers import JSON, error_answer
+from sagemaker_byoc.serving.answers import JSON, error_answer, refusal
 from sagemaker_byoc.serving.exchange import Answer, Request
 from sagemaker_byoc.serving.gate import Gate, check_wanted
 from sagemaker_byoc.serving.metrics import Metrics
@@ -59,6 +59,11 @@ class Service:
             "MaxPayloadInMB": settings.max_payload_mb,
         }
         return Answer(json.dumps(parameters).encode() + b"\n", JSON)
+
+    def refuse_stream(self) -> Answer:
+        """What a caller is told who wants a stream in both directions, which need an event loop."""
+        message = "streams in both directions are served with BYOC_LANE=asgi, by `bidirectional_stream_fn`"
+        return refusal("StreamNotServed", message, 501)
 
     def interface(self) -> Answer:
         """What may be sent and what comes back, as OpenAPI has it."""

@@ -76,7 +76,7 @@ class Supervisor:
                 log.info("%s received: draining for at most %d s", signal.Signals(event).name, DRAIN_SECONDS)
                 self._drain()
                 return 0
-            elif event is not None:
+            elif event not in (None, signal.SIGUSR2):  # which would start a second master of gunicorn's
                 self._pass_on(signal.Signals(event))
             ready = self._readiness.update(self._workers)
             if ready != was_ready:

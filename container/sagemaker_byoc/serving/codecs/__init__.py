@@ -87,7 +87,7 @@ def decode(body: bytes | str, content_type: str, limit: int = DEFAULT_LIMIT) -> 
         return codec.decode(data, charset, limit)
     except ModuleNotFoundError as error:
         raise UnsupportedContentType(
-            f"{codec.content_type} needs the package {error.name}, which this image does not have."
+            f"{codec.content_type} needs the package {_package(error)}, which this image does not have."
         ) from error
 
 
@@ -113,10 +113,17 @@ def encode(value: Any, accept: str) -> tuple[bytes, str]:
         except _UNWRITABLE as error:
             first = first or error
     asked = choose_codec(accept).content_type
-    text = f"a prediction of type {type(value).__name__} cannot be written as {asked}: {first}."
+    reason = f"it needs the package {_package(first)}" if isinstance(first, ModuleNotFoundError) else first
+    text = f"a prediction of type {type(value).__name__} cannot be written as {asked}: {reason}."
     if any(_can_write(_BY_NAME[name], value) for name in (JSON, NPY, OCTET_STREAM)):
         raise NotAcceptable(f"{text} Ask for another type, or define output_fn in inference.py.") from first
     raise HandlerError(f"{text} Return numbers, text, lists or dicts, or define output_fn.") from first
+
+
+def _package(error: ModuleNotFoundError) -> str:
+    """What has to be installed for a module that is missing."""
+    module = (error.name or str(error)).partition(".")[0]
+    return {"PIL": "pillow", "google": "protobuf"}.get(module, module)
 
 
 def is_empty(body: bytes, codec: Codec) -> bool:
