@@ -13,6 +13,7 @@ EITHER = "either"  # servers differ, and both ways are safe
 PROTOCOL_STATUSES = frozenset({501, 505})
 SECONDS = 10.0
 
+MANY = 40_000
 JSON = b"Content-Type: application/json\r\n"
 POST = b"POST /invocations HTTP/1.1\r\nHost: here\r\n" + JSON
 # What nobody has asked for. The function writes `predicting` to the log when it gets this.
@@ -268,6 +269,16 @@ VERSIONS = [
         post(b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n", b"[1]"),
         TAKEN,
     ),
+    RawRequest(
+        "an upgrade to WebSocket that cannot be",
+        b"GET /invocations HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 777\r\nSec-WebSocket-Key: none\r\n\r\n",
+    ),
+    RawRequest(
+        "an upgrade to WebSocket with a body",
+        post(b"Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: %d\r\n" % len(SMUGGLED), SMUGGLED),
+        EITHER,
+    ),
     RawRequest("expects to go on", post(b"Expect: 100-continue\r\nContent-Length: 3\r\n", b"[1]"), TAKEN),
     RawRequest("expects something else", post(b"Expect: gold\r\nContent-Length: 3\r\n", b"[1]"), EITHER),
 ]
@@ -339,6 +350,21 @@ METHODS = [
         b"POST /invocations HTTP/1.1\r\nHost: here\r\nContent-Type: a/b\r\nContent-Length: %d\r\n\r\n" % len(SMUGGLED)
         + SMUGGLED,
     ),
+]
+METHODS += [  # answered before their bodies have come, which then must not be taken for requests
+    RawRequest(
+        f"{name} with 5 MB of requests for its body",
+        first
+        + b" HTTP/1.1\r\nHost: here\r\nContent-Type: a/b\r\nContent-Length: %d\r\n\r\n" % (len(SMUGGLED) * MANY)
+        + SMUGGLED * MANY,
+    )
+    for name, first in (
+        ("an unknown path", b"POST /unknown"),
+        ("GET of an invocation", b"GET /invocations"),
+        ("an unknown type", b"POST /invocations"),
+        ("a method that is not allowed", b"DELETE /invocations"),
+        ("an unknown model", b"POST /models/unknown/invoke"),
+    )
 ]
 HEADERS = [
     RawRequest(f"{name}", post(header + b"\r\nContent-Length: 3\r\n", b"[1]"), verdict)

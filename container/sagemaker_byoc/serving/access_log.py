@@ -4,6 +4,7 @@ nginx writes them. It can write them to a path only, and /dev/stdout cannot be o
 where it is a file. So it writes into a pipe with a name, in blocks, and this thread passes the blocks on.
 """
 
+import codecs
 import os
 import select
 import threading
@@ -20,6 +21,7 @@ class AccessLog:
         os.mkfifo(path, 0o600)
         # For reading and writing: without a writer of its own it would end whenever nginx does.
         self._pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
         self._thread.start()
@@ -42,6 +44,8 @@ class AccessLog:
                 block = os.read(self._pipe, BLOCK)
             except BlockingIOError:
                 return
+            # nginx copies what a caller has sent, also bytes that no reader of JSON takes.
+            block = self._decoder.decode(block).encode()
             while block:
                 try:
                     block = block[os.write(1, block) :]

@@ -70,7 +70,7 @@ def _forget(hidden: frozenset[str]) -> None:
     """Begin anew without these variables: user code can read the environment that this process was started with."""
     if not hidden.isdisjoint(os.environ):
         rest = {name: value for name, value in os.environ.items() if name not in hidden}
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], rest)  # noqa: S606 - the same program again
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], rest)
 
 
 def plan_servers(settings: ServeSettings, environ: Mapping[str, str], run: Path, front: str | None) -> list[ServerPlan]:
