@@ -264,6 +264,16 @@ def test_streams_in_both_directions_reach_the_function(image: str, opt_ml: OptMl
             assert caller.recv(timeout=20) == "hello"
 
 
+def test_workers_are_as_many_as_the_copys_share_of_the_machine(image: str, opt_ml: OptMl) -> None:
+    """20.2, 18.3: by the container's quota of processor time, whatever the host has."""
+    opt_ml.model_code("echoes")
+    count = "import glob; print(len(glob.glob('/tmp/sagemaker-byoc-*/loaded-*')))"
+    options = [*mounted(opt_ml, read_only_model=True), *HARDENED, "--cpus", "1"]
+    with Running(image, "serve", options=options) as server:
+        server.wait_until_ready_inside()
+        assert server.execute("python3", "-c", count).strip() == "1"
+
+
 def test_another_port_is_listened_on_and_8080_is_left_alone(image: str, opt_ml: OptMl) -> None:
     """15.30, 15.31: several containers share one host name."""
     opt_ml.model_code("echoes")
