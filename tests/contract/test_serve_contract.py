@@ -429,6 +429,19 @@ def test_variables_that_people_know_are_understood(environ: dict[str, str], fiel
     assert getattr(ServeSettings.read(environ), field) == value
 
 
+@pytest.mark.parametrize("beside_the_model", [False, True])
+def test_code_in_the_submitted_folder_goes_after_the_models_own(
+    opt_ml: OptMl, serve: Serve, program: Callable[[str], Path], beside_the_model: bool
+) -> None:
+    """22.1: SAGEMAKER_SUBMIT_DIRECTORY."""
+    opt_ml.code("transform_fn_only")
+    env = {"SAGEMAKER_SUBMIT_DIRECTORY": str(program("tells_its_type"))}
+    with serve("echoes" if beside_the_model else None, env) as endpoint:
+        endpoint.wait_until_ready()
+        answer = endpoint.invoke(b"[1]").json
+        assert answer == ([1] if beside_the_model else ["application/json", "str", 3])
+
+
 def test_load_may_take_as_long_as_the_platform_waits(serve: Serve, tmp_path: Path) -> None:
     """13.9, 14.5: up to an hour when the endpoint says so; a load that takes longer than that is begun anew."""
     gate = tmp_path / "gate"
