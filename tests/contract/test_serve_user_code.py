@@ -136,6 +136,31 @@ def test_module_of_torch_predicts_from_arrays_in_evaluation_mode(serve: Serve) -
         assert endpoint.invoke(b"1,2\n3,4\n", "text/csv", "text/csv").body == b"3.0\n7.0\n"
 
 
+@pytest.mark.parametrize(
+    ("asked", "body", "content_type", "status"),
+    [
+        ("a value", b'{"a":[1.0,2.0]}', "application/json", 200),
+        ("an array and its type", b"1\n2\n", "text/csv", 200),
+        ("a response", b"<made>", "text/x-own", 201),
+    ],
+)
+def test_output_fn_may_return_what_scripts_for_other_images_return(
+    serve: Serve, asked: str, body: bytes, content_type: str, status: int
+) -> None:
+    """22.2: AWS's servers write a value as JSON; its images for scikit-learn take Flask's responses."""
+    reply = ask(serve, "returns_many_things", json.dumps(asked).encode())
+    assert (reply.status, reply.body, reply.content_type) == (status, body, content_type)
+
+
+@pytest.mark.parametrize("asked", ["nothing", "a value in a type of its own"])
+def test_output_fn_that_returns_no_body_is_500_and_told_what_it_may_return(serve: Serve, asked: str) -> None:
+    """15.5: a forgotten `return` is no null."""
+    reply = ask(serve, "returns_many_things", json.dumps(asked).encode())
+    assert reply.status == 500
+    assert "output_fn returned a" in reply.error["message"]
+    assert "expected bytes or str" in reply.error["message"]
+
+
 def test_functions_may_start_processes_of_their_own(serve: Serve) -> None:
     """22.1: what they fork ends when it is told to, in both lanes."""
     for lane in ("wsgi", "asgi"):

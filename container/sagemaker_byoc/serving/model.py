@@ -209,18 +209,34 @@ def _body_for_users(body: bytes, media_type: codecs.MediaType) -> bytes | str:
 
 
 def _answer(made: Any, wanted: str, handler: Handler) -> Answer:
-    """What output_fn and transform_fn may return: a body or a stream of pieces, alone or with its content type."""
+    """What output_fn and transform_fn may return: a body, a stream of pieces, or a value to be written, alone or with
+    its content type; or a response of Flask's, as in scripts for AWS's images for scikit-learn.
+    """
     body, content_type = made if isinstance(made, tuple) and len(made) == 2 else (made, wanted)
     if isinstance(body, str):
         body = body.encode()
-    if isinstance(body, Iterator) and isinstance(content_type, str):
-        return Answer(streams.stream_pieces(body, handler), content_type)
-    if not isinstance(body, bytes | bytearray | memoryview) or not isinstance(content_type, str):
-        raise HandlerError(
-            f"{handler.name} returned a {type(made).__name__}; expected bytes or str, an iterator of them, or a pair "
-            "of one and a content type."
-        )
-    return Answer(bytes(body), content_type)
+    if callable(getattr(body, "get_data", None)) and hasattr(body, "status_code"):
+        return Answer(body.get_data(), body.content_type or wanted, body.status_code)
+    if isinstance(content_type, str):
+        if isinstance(body, Iterator):
+            return Answer(streams.stream_pieces(body, handler), content_type)
+        if isinstance(body, bytes | bytearray | memoryview):
+            return Answer(bytes(body), content_type)
+    return _write_value(made, body, content_type, handler)
+
+
+def _write_value(made: Any, body: Any, content_type: Any, handler: Handler) -> Answer:
+    """A value that the function left to be written. Raises HandlerError for one that cannot be, or was hardly meant."""
+    reason = ""
+    if isinstance(content_type, str) and body is not None and not isinstance(body, tuple):
+        try:
+            return Answer(*codecs.encode(body, content_type))
+        except (RequestError, HandlerError) as error:
+            reason = f" ({error})"
+    raise HandlerError(
+        f"{handler.name} returned a {type(made).__name__}; expected bytes or str, an iterator of them, a value that "
+        f"can be written as the content type, or a pair of one and a content type{reason}."
+    )
 
 
 async def _answer_async(made: Any, wanted: str, handler: Handler) -> Answer | AsyncAnswer:
