@@ -130,6 +130,12 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.worker.connections.discard(self)
+        if self._task is not None and not self._task.done():
+            self._task.add_done_callback(self._let_go)
+
+    def _let_go(self, _: Any) -> None:
+        """Of what belongs together in circles: Python looks for these only after thousands of broken connections."""
+        self._task = self._body_receiver = self._callback_parser = None
 
     def close_if_idle(self) -> None:
         """Close it unless a request has begun, or lies unread in the socket."""
