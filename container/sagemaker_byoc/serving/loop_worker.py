@@ -122,6 +122,9 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
     """One connection, of nginx or of a caller."""
 
     _response_buffer: bytes
+    _task: Any
+    _body_receiver: Any
+    _callback_parser: Any
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
