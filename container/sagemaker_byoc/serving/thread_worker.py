@@ -16,7 +16,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 # How soon an idle thread sees that the worker is to stop.
 LOOK_MILLISECONDS = 500
-HEAD_SECONDS = 5.0  # for a request up to its body; without nginx, callers who never end theirs would take every thread
+HEAD_SECONDS = 7.0  # for a request up to its body; without nginx, callers who never end theirs would take every thread
 
 STALL_SECONDS = 60.0  # between two pieces of a body, as nginx has it
 
@@ -49,7 +49,7 @@ class StayingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has n
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         self._heads.pop(conn, None)
-        if conn.sock.family != socket.AF_UNIX:
+        if isinstance(conn.client, tuple):  # not nginx, which has a limit of its own
             conn.sock.settimeout(STALL_SECONDS)
         return super().handle_request(req, conn)
 
