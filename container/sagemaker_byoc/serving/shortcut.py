@@ -1,6 +1,7 @@
 """WSGI without a framework: the way of /invocations past Flask, and what both ways share to read and to answer."""
 
 import re
+import select
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -111,9 +112,9 @@ def _is_connected(connection: socket.socket | None) -> bool:
     """Whether the caller, or nginx for it, still holds the connection; what it has sent since does not matter."""
     if connection is None:
         return True
+    readable = select.poll()  # a socket with a timeout would wait for it, MSG_DONTWAIT or not
     try:
-        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
-    except BlockingIOError:
-        return True
-    except OSError:
+        readable.register(connection, select.POLLIN)
+        return not readable.poll(0) or connection.recv(1, socket.MSG_PEEK) != b""
+    except (OSError, ValueError):
         return False
