@@ -161,6 +161,16 @@ def test_output_fn_that_returns_no_body_is_500_and_told_what_it_may_return(serve
     assert "expected bytes or str" in reply.error["message"]
 
 
+def test_files_in_the_working_directory_are_not_imported(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """13.1: the image's WORKDIR may hold anything, a `queue.py` for instance."""
+    for name in ("queue", "json", "flask"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('not this one')")
+    monkeypatch.chdir(tmp_path)
+    assert ask(serve, "echoes").status == 200
+
+
 def test_functions_may_start_processes_of_their_own(serve: Serve) -> None:
     """22.1: what they fork ends when it is told to, in both lanes."""
     for lane in ("wsgi", "asgi"):

@@ -36,8 +36,8 @@ CREDENTIAL_SOURCES = (
 
 
 def command() -> list[str]:
-    """What the supervisor starts."""
-    return [sys.executable, "-m", "sagemaker_byoc.serving.gunicorn"]
+    """What the supervisor starts. Nothing is imported from the folder that the container happens to start in."""
+    return [sys.executable, "-P", "-m", "sagemaker_byoc.serving.gunicorn"]
 
 
 def options(settings: ServeSettings, run: Path, behind_nginx: bool) -> dict[str, Any]:
