@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
-from sagemaker_byoc.errors import EXIT_BUG, ByocError
+from sagemaker_byoc.errors import EXIT_BUG, ByocError, PlatformInputError
 from sagemaker_byoc.logs import configure_logs
 from sagemaker_byoc.serving import gunicorn, nginx
 from sagemaker_byoc.serving.access_log import AccessLog
@@ -39,7 +39,7 @@ def serve(settings: ServeSettings, environ: Mapping[str, str]) -> int:
     """Render, start, supervise. Raises ByocError before anything has started."""
     configure_logs(settings.log_level)
     front = nginx.find_nginx(settings)
-    run = Path(tempfile.mkdtemp(prefix="sagemaker-byoc-"))
+    run = _make_run_directory()
     try:
         (run / "metrics").mkdir()
         plans = plan_servers(settings, environ, run, front)
@@ -64,6 +64,19 @@ def serve(settings: ServeSettings, environ: Mapping[str, str]) -> int:
             from sagemaker_byoc.serving.sessions import own_folder  # noqa: PLC0415 - few endpoints have any
 
             shutil.rmtree(own_folder(run), ignore_errors=True)
+
+
+def _make_run_directory() -> Path:
+    """For sockets and marks. Raises PlatformInputError where nothing can be written at all."""
+    for folder in (None, "/dev/shm"):  # noqa: S108 - a read-only container may have nothing else
+        try:
+            return Path(tempfile.mkdtemp(prefix="sagemaker-byoc-", dir=folder))
+        except OSError as error:
+            reason = error
+    raise PlatformInputError(
+        f"no folder for sockets can be made in the temporary directory or in /dev/shm: {reason}; expected one of the "
+        "two to be writable; mount a tmpfs on /tmp."
+    )
 
 
 def _forget(hidden: frozenset[str]) -> None:
