@@ -171,6 +171,12 @@ def test_files_in_the_working_directory_are_not_imported(
     assert ask(serve, "echoes").status == 200
 
 
+def test_empty_body_is_for_a_function_that_reads_bodies_itself(serve: Serve) -> None:
+    """22.2: what it means is up to transform_fn, as in AWS's images."""
+    reply = ask(serve, "transform_fn_only", b"", content_type="text/plain")
+    assert (reply.status, reply.body) == (200, b"shout:")
+
+
 def test_functions_may_start_processes_of_their_own(serve: Serve) -> None:
     """22.1: what they fork ends when it is told to, in both lanes."""
     for lane in ("wsgi", "asgi"):

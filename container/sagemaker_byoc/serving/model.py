@@ -115,7 +115,7 @@ class Model:
         context = Context(self.context.model_dir, request.headers, self.context.device, request.session)
         media_type = codecs.parse_media_type(request.content_type or OCTET_STREAM)
         codec = codecs.find_codec(media_type.name)
-        if codec and codecs.is_empty(request.body, codec):
+        if codec and codecs.is_empty(request.body, codec) and not {"input_fn", "transform_fn"} & self.handlers.keys():
             raise MalformedBody(f"the request body is empty; expected {codec.content_type}.")
         accept = request.accept.strip() or self.default_accept
         if "transform_fn" not in self.handlers and "output_fn" not in self.handlers:
