@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.support.serving import Endpoint
 Serve = Callable[..., AbstractContextManager[Endpoint]]
 
 
-def ask(serve: Serve, name: str | None, body: bytes = b"[1]", env: dict[str, str] | None = None, **how: str) -> Reply:
+def ask(serve: Serve, name: str | None, body: bytes = b"[1]", env: dict[str, str] | None = None, **how: Any) -> Reply:
     """One question to a fresh endpoint."""
     with serve(name, env) as endpoint:
         endpoint.wait_until_ready()
@@ -175,6 +176,14 @@ def test_empty_body_is_for_a_function_that_reads_bodies_itself(serve: Serve) -> 
     """22.2: what it means is up to transform_fn, as in AWS's images."""
     reply = ask(serve, "transform_fn_only", b"", content_type="text/plain")
     assert (reply.status, reply.body) == (200, b"shout:")
+
+
+@pytest.mark.parametrize(("device", "told"), [("cpu", "cpu"), ("cuda:1", "cuda:1"), ("cuda", "cuda:0")])
+def test_context_answers_what_scripts_for_torchserve_ask(serve: Serve, device: str, told: str) -> None:
+    """22.2: the context of AWS's PyTorch images is TorchServe's."""
+    env = {"BYOC_DEVICE": device}
+    reply = ask(serve, "context_of_torchserve", env=env, headers={"X-Asked": "yes"})
+    assert reply.json == {"same folder": True, "device": told, "asked": "yes"}
 
 
 def test_functions_may_start_processes_of_their_own(serve: Serve) -> None:

@@ -63,6 +63,16 @@ class Context:
         """The caller's inference id, or an empty string."""
         return self.headers.get(INFERENCE_ID, "")
 
+    @property
+    def system_properties(self) -> dict[str, Any]:
+        """`model_dir`, and `gpu_id`, a number or None, by the names that TorchServe's context has for them."""
+        kind, _, number = self.device.partition(":")
+        return {"model_dir": str(self.model_dir), "gpu_id": int(number or 0) if kind == "cuda" else None}
+
+    def get_request_header(self, _index: int, name: str) -> str | None:
+        """A header of the request, or None, in the way of TorchServe's context; there is one request at a time."""
+        return self.headers.get(name)
+
     def set_custom_attributes(self, text: str) -> None:
         """Send custom attributes back with the answer. Raises ValueError for text that the platform would refuse."""
         if len(text) > 1024 or not all(" " <= letter <= "~" for letter in text):
