@@ -236,7 +236,7 @@ def test_made_up_requests_neither_fail_nor_hang_nor_grow(describing: Endpoints, 
         assert not faults, (sent, faults)
         seen[0] += 1
         if seen[0] in (REQUESTS // 5, REQUESTS * 4 // 5):
-            after.append(settled_holdings(endpoint))
+            after.append(holdings(endpoint))
 
     workers = endpoint.workers()
     ask()
@@ -262,10 +262,10 @@ def test_paths_and_methods_that_strangers_make_up_leave_nothing_behind(describin
                 assert exchange(port, sent).statuses[0] in (400, 404, 405)
 
         ask_for(0, 200)
-        series, held = names_of_series(endpoint), settled_holdings(endpoint)
+        series, held = names_of_series(endpoint), holdings(endpoint)
         ask_for(1000, REQUESTS)
         assert names_of_series(endpoint) == series
-        assert settled_holdings(endpoint).memory_mb < held.memory_mb + 10
+        assert holdings(endpoint).memory_mb < held.memory_mb + 10
 
 
 def names_of_series(endpoint: Endpoint) -> set[str]:
@@ -273,11 +273,11 @@ def names_of_series(endpoint: Endpoint) -> set[str]:
     return {line.rpartition(" ")[0] for line in lines if not line.startswith("#")}
 
 
-def settled_holdings(endpoint: Endpoint) -> Holdings:
-    """When connections that are over have been closed."""
+def holdings(endpoint: Endpoint) -> Holdings:
+    """Memory is what no file backs: pages of libraries count by how many other processes have them."""
     family = [process.pid for process in endpoint.family()]
     rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in family]
-    memory = sum(int(re.search(r"^Pss:\s+(\d+)", text, re.MULTILINE)[1]) for text in rollups) / 1024
+    memory = sum(int(re.search(r"^Anonymous:\s+(\d+)", text, re.MULTILINE)[1]) for text in rollups) / 1024
     files = sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in family)
     threads = sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in family)
     return Holdings(memory, files, threads)
