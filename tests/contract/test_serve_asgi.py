@@ -129,6 +129,16 @@ def test_both_lanes_answer_byte_for_byte_the_same(lanes: dict[str, Endpoint], as
 
 
 @pytest.mark.nginx
+def test_plain_function_may_run_a_loop_of_its_own_wherever_it_runs(serve: Serve) -> None:
+    """15.1: after some quick requests it runs on the server's loop, which it is not to see."""
+    with serve("runs_a_loop", {"BYOC_LANE": "asgi"}) as endpoint:
+        endpoint.wait_until_ready()
+        replies = [endpoint.invoke(b"1") for _ in range(100)]
+        assert {reply.body for reply in replies} == {b"2"}, replies[-1]
+        endpoint.terminate()
+        assert endpoint.wait() == 0
+
+
 def test_quick_functions_on_the_loop_answer_the_same_as_in_a_thread(lanes: dict[str, Endpoint]) -> None:
     """15.1: a worker's first requests run in threads, later ones on the loop."""
     for ask in (CORPUS[0], CORPUS[12], CORPUS[14]):
