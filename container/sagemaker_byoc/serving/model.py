@@ -216,7 +216,8 @@ def _answer(made: Any, wanted: str, handler: Handler) -> Answer:
     if isinstance(body, str):
         body = body.encode()
     if callable(getattr(body, "get_data", None)) and hasattr(body, "status_code"):
-        return Answer(body.get_data(), body.content_type or wanted, body.status_code)
+        own = getattr(body, "content_type", None) or getattr(body, "mimetype", None)
+        return Answer(body.get_data(), own or wanted, body.status_code)
     if isinstance(content_type, str):
         if isinstance(body, Iterator):
             return Answer(streams.stream_pieces(body, handler), content_type)
