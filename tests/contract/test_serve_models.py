@@ -1,5 +1,6 @@
 """Models: served without code, memory-mapped and shared between workers, each on its own device."""
 
+import io
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -189,3 +190,14 @@ def test_workers_share_the_weights_of_a_model_onnx(opt_ml: OptMl, serve: Serve, 
             assert not alarming_lines(endpoint.log)
     assert answers[0] == [pytest.approx(answers[1][0], abs=1e-5)]
     assert taken[4] < 4 * taken[1] - 3 * (models / "large.onnx").stat().st_size / 2**20, taken
+
+
+def test_predict_fn_for_a_module_of_pytorch_gets_tensors(serve: Serve) -> None:
+    """22.2: as in AWS's PyTorch images: float32 from text, an array's own type from NPY."""
+    with serve("tells_its_tensor") as endpoint:
+        endpoint.wait_until_ready(60)
+        assert endpoint.invoke(b"[[1, 2], [3, 4]]").json == {"kind": "Tensor", "dtype": "torch.float32", "rows": 2}
+        array = io.BytesIO()
+        np.save(array, np.ones((3, 2)))
+        reply = endpoint.invoke(array.getvalue(), "application/x-npy")
+        assert reply.json == {"kind": "Tensor", "dtype": "torch.float64", "rows": 3}

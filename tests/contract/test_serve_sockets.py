@@ -208,7 +208,7 @@ def test_in_the_other_lane_the_log_names_the_lane_that_is_needed(serve: Serve) -
             "bidirectional_stream_fn in inference.py is not served: streams in both directions need BYOC_LANE=asgi"
             in endpoint.log
         )
-        assert request(endpoint.port, "GET", PATH).status == 404
+        assert request(endpoint.port, "GET", PATH).status == 501
 
 
 def test_a_stream_may_be_silent_longer_than_a_request_may_take(serve: Serve) -> None:

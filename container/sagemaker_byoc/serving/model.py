@@ -44,6 +44,7 @@ class Model:
     observer: Observer
     batcher: Batcher | None = None
     typed: "TypedInput | None" = None
+    convert: Callable[[Any, str], Any] | None = None
 
     def with_batches(self, policy: BatchPolicy, predict: Callable[[Any], Any]) -> "Model":
         """The same with a queue before it, from which requests go through `predict` together; it raises what it likes,
@@ -136,7 +137,8 @@ class Model:
             return input_fn(context, _body_for_users(request.body, media_type), media_type.name)
         if self.typed:
             return self.typed.read(request.body, request.content_type, self.limit)
-        return codecs.decode(request.body, request.content_type, self.limit)
+        data = codecs.decode(request.body, request.content_type, self.limit)
+        return self.convert(data, media_type.name) if self.convert else data
 
     async def _read_async(self, context: Context, request: Request, media_type: codecs.MediaType) -> Any:
         input_fn = self.handlers.get("input_fn")

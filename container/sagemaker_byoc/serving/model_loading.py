@@ -3,7 +3,9 @@
 import inspect
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -44,7 +46,7 @@ def load_model(
         predict=predict,
         observer=observer,
     )
-    return _with_types(_with_batches(model, settings))
+    return _with_tensors(_with_types(_with_batches(model, settings)))
 
 
 def code_folders(settings: ServeSettings) -> list[Path]:
@@ -181,3 +183,15 @@ def _with_types(model: Model) -> Model:
     from sagemaker_byoc.serving.typed import typed_input  # noqa: PLC0415
 
     return model.with_types(typed_input(predict_fn.function))
+
+
+def _with_tensors(model: Model) -> Model:
+    """The model, with arrays as tensors where predict_fn is for a module of PyTorch, as in AWS's PyTorch images."""
+    torch = sys.modules.get("torch")
+    wants = "predict_fn" in model.handlers and "input_fn" not in model.handlers and model.typed is None
+    if torch is None or not wants or not isinstance(model.value, torch.nn.Module):
+        return model
+    from sagemaker_byoc.serving.torch_runtime import tensor_of  # noqa: PLC0415 - where torch is imported anyway
+
+    device = model.context.device
+    return replace(model, convert=lambda data, content_type: tensor_of(data, content_type, device))

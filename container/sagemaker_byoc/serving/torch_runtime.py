@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sagemaker_byoc.errors import UserCodeError
+from sagemaker_byoc.serving import codecs
 from sagemaker_byoc.serving.tensors import TensorInput, read_inputs
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_TEXTS = (codecs.JSON, codecs.JSON_LINES, codecs.CSV)
 COMPILERS = ("c++", "g++", "clang++")
 
 
@@ -122,6 +124,21 @@ def find_module_predict(value: Any, device: str) -> Callable[[Any], Any] | None:
     if torch is None or not isinstance(value, torch.nn.Module):
         return None
     return ScriptedModel.of(value.to(device).eval(), device).predict
+
+
+def tensor_of(data: Any, content_type: str, device: str) -> Any:
+    """An array of numbers as a tensor on the model's device; anything else as it is.
+
+    What came as text becomes float32, arrays keep their type. Source: the default input_fn of AWS's PyTorch images.
+    """
+    import numpy as np  # noqa: PLC0415 - whoever has a module of PyTorch has both
+    import torch  # noqa: PLC0415
+
+    if not isinstance(data, np.ndarray) or data.dtype.kind not in "biuf":
+        return data
+    if content_type in _TEXTS:
+        data = data.astype(np.float32)
+    return torch.from_numpy(np.require(data, requirements="W")).to(device)
 
 
 def compile_model(value: Any) -> Any:
