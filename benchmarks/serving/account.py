@@ -132,13 +132,16 @@ class Tree:
                 os.kill(pid, number)
 
 
-def memory_megabytes(pids: Sequence[int]) -> float:
-    """What these processes hold together in 10^6 bytes: a page that n of all processes share counts as 1/n (PSS)."""
+def memory_megabytes(pids: Sequence[int], field: str = "Pss") -> float:
+    """What these processes hold together in 10^6 bytes: a page that n of all processes share counts as 1/n (PSS).
+
+    Of that, `Pss_Anon` is what no file backs.
+    """
     total = 0
     for pid in pids:
         with contextlib.suppress(OSError):
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
-            total += next((int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")), 0)
+            total += next((int(line.split()[1]) for line in rollup.splitlines() if line.startswith(f"{field}:")), 0)
     return total * 1024 / 1e6
 
 

@@ -323,7 +323,7 @@ class Chaos:
                 Sample(
                     round(time.monotonic() - self.began, 1),
                     len(pids),
-                    memory_megabytes(pids),
+                    memory_megabytes(pids, "Pss_Anon"),
                     sum(count_files(pid) for pid in pids),
                     sum(count_threads(pid) for pid in pids),
                 )

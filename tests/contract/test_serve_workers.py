@@ -240,3 +240,23 @@ def test_stream_in_both_directions_is_refused_with_the_setting_that_it_needs(ser
         reply = request(endpoint.port, "GET", "/invocations-bidirectional-stream")
         assert reply.status == 501
         assert "BYOC_LANE=asgi" in reply.error["message"]
+
+
+@nginx_only
+def test_pause_of_the_whole_container_costs_no_worker(serve: Serve, versions: Path) -> None:
+    """14.7: `docker pause` stops the clock that nobody can see."""
+    env = {**folder(versions), "SAGEMAKER_MODEL_SERVER_TIMEOUT": "1", "BYOC_SILENT_SECONDS": "2"}
+    with serve("versions", env) as endpoint:
+        endpoint.wait_until_ready()
+        workers = endpoint.workers()
+        everybody = [endpoint.process.pid, *(process.pid for process in endpoint.family())]
+        for pid in everybody:
+            os.kill(pid, signal.SIGSTOP)
+        paused = time.monotonic()
+        wait_until(lambda: time.monotonic() - paused > 5, "five seconds", 10)
+        for pid in everybody:
+            os.kill(pid, signal.SIGCONT)
+        woken = time.monotonic()
+        wait_until(lambda: time.monotonic() - woken > 2.5, "the master to have looked twice", 10)
+        assert endpoint.invoke(ONE).status == 200
+        assert endpoint.workers() == workers, endpoint.log

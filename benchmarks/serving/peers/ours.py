@@ -70,7 +70,6 @@ WSGI = Peer(
     setting="nginx; a gthread worker a core; access log as JSON lines; for the accelerator one worker, "
     "BYOC_BATCH_MAX_ROWS=32",
     windows=(0.0,),
-    freezes=False,  # sigtimedwait of Python before 3.13 may return no signal at all after a stop
     distributions=DISTRIBUTIONS,
 )
 ASGI = Peer(
@@ -80,6 +79,5 @@ ASGI = Peer(
     start=partial(start, "asgi"),
     setting="as the Flask lane, with BYOC_LANE=asgi",
     windows=(0.0,),
-    freezes=False,  # sigtimedwait of Python before 3.13 may return no signal at all after a stop
     distributions=DISTRIBUTIONS,
 )

@@ -29,6 +29,7 @@ from sagemaker_byoc.serving.slots import Slot, SlotSocket
 
 POLL_SECONDS = 0.1
 LONGEST_PAUSE = 10.0
+PAUSE_SECONDS = 3.0  # the master looks every second
 log = logging.getLogger(__name__)
 
 
@@ -111,6 +112,7 @@ class SlotArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         self._to_reload: deque[int] = deque()
         self._replacement: tuple[Any, Any] | None = None
         self._memory = read_memory()
+        self._looked = self._resumed = time.monotonic()
         super().__init__(server)
 
     def setup(self, app: Any) -> None:
@@ -141,12 +143,16 @@ class SlotArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     def murder_workers(self) -> None:
         """End workers whose main loop is silent, or whose model does not come: first with their stacks in the log."""
         limits = self._server.limits
+        now = time.monotonic()
+        if now - self._looked > PAUSE_SECONDS:
+            self._resumed = now  # this master stood still too: the container was paused, and its workers with it
+        self._looked = now
         for pid, worker in list(self.WORKERS.items()):
             try:
-                silent = time.monotonic() - worker.tmp.last_update()
+                silent = now - max(worker.tmp.last_update(), self._resumed)
             except (OSError, ValueError):
                 continue
-            loading = time.monotonic() - worker.seat.started
+            loading = now - max(worker.seat.started, self._resumed)
             if worker.seat.loaded:
                 reason = f"has not moved for {silent:.0f} s" if silent > limits.serving else ""
             else:
