@@ -34,6 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "nginx: needs nginx on PATH")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out, or let fail where that is asked for, what this machine cannot run."""
     for need, missing in (("docker", _no_docker), ("nginx", _no_nginx)):
