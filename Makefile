@@ -4,7 +4,7 @@ PYTHON ?= python3
 # Where PyTorch comes from, here and in the image: empty means pip's own configuration. See README.md.
 TORCH_INDEX_URL ?=
 PYTEST_ARGS ?=
-# One process for what needs Docker and one for the rest: most tests wait, they do not compute.
+# One process for the tests of the image and one for the rest: most tests wait, they do not compute.
 TEST_PROCESSES ?= 2
 IMAGE_ARGS ?=
 DEMO_ARGS ?=
@@ -43,7 +43,7 @@ type: setup ## Check types (mypy --strict)
 	MYPYPATH=opt_ml_template/code $(BIN)/mypy --untyped-calls-exclude torch opt_ml_template/prepare_data.py opt_ml_template/code
 
 test: setup ## Run every test that this machine can run, and say what was left out (PYTEST_ARGS=...)
-	$(BIN)/python -m pytest tests -n $(TEST_PROCESSES) --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 image: setup ## Build the image sagemaker-byoc:latest (IMAGE_ARGS="--with-horovod mpi")
 	$(BIN)/byoc build $(IMAGE_ARGS)

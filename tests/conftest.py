@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,6 @@ from tests.support.opt_ml import OptMl
 from tests.support.serving import Endpoint
 from tests.support.training import PLATFORM_PREFIXES, RunningJob, TrainRun, run_train
 
-DOCKER = "docker"
 # What a developer sets for the tests themselves.
 KEPT = frozenset({"BYOC_TEST_IMAGE", "BYOC_TEST_HOROVOD_IMAGE"})
 
@@ -34,7 +34,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "nginx: needs nginx on PATH")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out, or let fail where that is asked for, what this machine cannot run."""
     for need, missing in (("docker", _no_docker), ("nginx", _no_nginx)):
@@ -43,14 +42,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if reason is not None and not config.getoption(f"--require-{need}"):
             for item in needing:
                 item.add_marker(pytest.mark.skip(reason=reason))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=lambda item: _group(item) != DOCKER)  # the long group first; the sort keeps every other order
 
 
-def _group(item: pytest.Item) -> str:
-    """What one process runs after the other: all that needs Docker, where images are built once; else one file."""
-    return DOCKER if item.get_closest_marker("docker") else str(item.path)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """What one process runs after the other: all tests of the image, which is built once; else those of one file."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "tests/image" if nodeid.startswith("tests/image/") else super()._split_scope(nodeid)
+
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
