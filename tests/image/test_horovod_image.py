@@ -14,7 +14,8 @@ pytestmark = pytest.mark.docker
 
 ALLREDUCE = (
     "import torch, horovod.torch as hvd; hvd.init(); "
-    "print('sum', hvd.allreduce(torch.tensor([hvd.rank() + 1.0]), op=hvd.Sum).item(), 'of', hvd.size())"
+    "total = hvd.allreduce(torch.tensor([hvd.rank() + 1.0]), op=hvd.Sum).item(); "
+    "print(f'sum {total} of {hvd.size()}\\n', end='')"  # one write, so that lines of two ranks stay whole
 )
 KEY_NAME = re.compile(r"(^|/)(ssh_host_\w*key|id_(rsa|dsa|ecdsa|ecdsa_sk|ed25519|ed25519_sk)|authorized_keys)(\.pub)?$")
 KEY_PLACES = ("etc/", "root/", "home/", "opt/program/")

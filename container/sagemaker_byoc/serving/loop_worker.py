@@ -121,6 +121,8 @@ class LoopWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn has no types
 class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
     """One connection, of nginx or of a caller."""
 
+    _discards = False
+    _closed: bool
     _response_buffer: bytes
     _task: Any
     _body_receiver: Any
@@ -153,6 +155,24 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
         if cut and not self._websocket.is_cut:
             self._websocket.is_cut = True
             self._task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """What comes after an answer that ends the connection is thrown away."""
+        if not self._discards:
+            super().data_received(data)
+
+    def _close_transport(self) -> None:
+        """A body that nobody has read is taken to its end, for a moment: closing before it would take the answer back
+        from the caller's socket.
+        """
+        receiver = self._body_receiver
+        if receiver is None or receiver._complete or self._closed or not self.transport:  # noqa: SLF001
+            super()._close_transport()
+            return
+        self._closed = self._discards = True
+        self.transport.write_eof()
+        self.transport.resume_reading()
+        self.worker.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def _has_unread(self) -> bool:
         readable = select.poll()

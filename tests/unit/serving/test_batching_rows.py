@@ -1,9 +1,8 @@
 """Rows: what can be joined is joined along the first axis, and every answer goes back to whom it belongs."""
 
-from typing import re
+import re
+from typing import Any, NamedTuple
 
-import Any
-import NamedTuple
 import numpy as np
 import pytest
 from hypothesis import given
