@@ -10,6 +10,7 @@ from benchmarks.serving.peer import Case, Peer, Start
 from benchmarks.serving.workloads import INSIDE
 
 CONTAINER = Path(__file__).resolve().parents[3] / "container"
+TORCH = ("cnn", "transformer", "large")
 DISTRIBUTIONS = ("gunicorn", "gunicorn_h1c", "flask", "uvloop")
 
 
@@ -49,8 +50,10 @@ def lay_out(case: Case) -> Path:
     shutil.rmtree(model, ignore_errors=True)
     shutil.copytree(case.model, model, copy_function=link)
     (model / "code").mkdir()
-    for file in (INSIDE / "models.py", INSIDE / "ours" / "inference.py"):
+    program = "inference_torch.py" if case.workload.name in TORCH else "inference.py"
+    for file in (INSIDE / "models.py", INSIDE / "ours" / "handlers.py"):
         shutil.copy(file, model / "code")
+    shutil.copy(INSIDE / "ours" / program, model / "code" / "inference.py")
     return base
 
 
