@@ -9,14 +9,16 @@ import pytest
 from tests.support.docker import LABEL, docker
 from tests.support.places import REPOSITORY
 
+BUILDING_SECONDS = 1200
 COMPILING_SECONDS = 1800
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whichever test asks for Horovod first waits until it is compiled."""
+    """Whichever test asks for an image first waits until it is built, with Horovod until that is compiled."""
     for item in items:
-        if "horovod_image" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.timeout(COMPILING_SECONDS))
+        names = getattr(item, "fixturenames", ())
+        if "horovod_image" in names or "image" in names:
+            item.add_marker(pytest.mark.timeout(COMPILING_SECONDS if "horovod_image" in names else BUILDING_SECONDS))
 
 
 @pytest.fixture(scope="session")
