@@ -157,8 +157,8 @@ class WorkerPlan:
         return application
 
     def _users_event_loop(self, app_file: Path | None, seat: "Seat") -> Any:
-        """An ASGI application of the user's, imported at once so that gunicorn runs its start-up; None for another, or
-        for one that cannot be imported, which is told in the way of all others.
+        """An ASGI application of the user's, imported at once because the worker's loop runs its start-up; None for
+        another, or for one that cannot be imported, which is told in the way of all others.
         """
         from sagemaker_byoc.serving.asgi_application import UsersApplication  # noqa: PLC0415 - of this lane only
 

@@ -20,7 +20,6 @@ THREAD_WORKER = "sagemaker_byoc.serving.thread_worker.StayingThreadWorker"
 LOOP_WORKER = "sagemaker_byoc.serving.loop_worker.LoopWorker"
 MESSAGE_BYTES = 25 << 20  # of a stream in both directions, as of a request that is answered in real time
 SPARE_THREADS = 4  # without nginx these answer /ping while every other thread is busy
-
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 CREDENTIAL_SOURCES = (
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
