@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sagemaker_byoc.logs import NAME
-from sagemaker_byoc.serving import seats
+from sagemaker_byoc.serving import writers
 from sagemaker_byoc.serving.shared_values import SharedValues
 
 log = logging.getLogger(f"{NAME}.metrics")
@@ -97,7 +97,7 @@ class Metrics:
         self._histograms: dict[tuple[str, str], Histogram] = {}
         self._batch: list[Histogram] = []
         try:
-            self._open(directory, f"seat-{seats.take(directory, slot).number}")
+            self._open(directory, f"writer-{writers.take(directory, slot).number}")
         except OSError as error:
             log.warning("/metrics leaves out slot %d: no files in %s: %s", slot, directory, error)
             self._open(None, "")

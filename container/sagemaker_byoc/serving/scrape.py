@@ -18,7 +18,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from sagemaker_byoc.serving import seats
+from sagemaker_byoc.serving import writers
 from sagemaker_byoc.serving.metrics import Metric as Described
 from sagemaker_byoc.serving.shared_values import LOST, SharedValues
 
@@ -49,7 +49,7 @@ class AllWorkers(Collector):
         self._folder = folder
 
     def collect(self) -> Iterator[Metric]:
-        workers = seats.living(self._folder)
+        workers = writers.living(self._folder)
         with _locked(self._folder):
             add_up_the_dead(self._folder)
             yield from _added_up([str(path) for path in self._folder.glob("*.db") if _is_begun(path)])
@@ -103,7 +103,7 @@ def _added_up(files: list[str], accumulate: bool = True) -> list[Metric]:
     return sorted(merge(files, accumulate), key=lambda metric: metric.name)
 
 
-def _seen_from_outside(workers: list[seats.Seat]) -> Iterator[Metric]:
+def _seen_from_outside(workers: list[writers.Writer]) -> Iterator[Metric]:
     """What needs no file; two workers of one slot, as during a reload, are added up."""
     numbers: dict[Described, dict[str, float]] = {one: defaultdict(float) for one in (RESIDENT, PRIVATE, CPU)}
     for worker in workers:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Seat:
+class Writer:
     """A worker's number, and who has it."""
 
     number: int
@@ -20,7 +20,7 @@ class Seat:
     slot: int
 
 
-def take(folder: Path, slot: int) -> Seat:
+def take(folder: Path, slot: int) -> Writer:
     """The lowest number that no living worker has, held until this process ends. Raises OSError for a bad folder."""
     for number in itertools.count():
         file = os.open(folder / f"worker-{number}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -31,21 +31,21 @@ def take(folder: Path, slot: int) -> Seat:
             continue
         os.pwrite(file, f"{os.getpid():>10} {slot:>10}".encode(), 0)  # of one width: a reader never sees half of it
         _remove_gauges(folder, number)
-        return Seat(number, os.getpid(), slot)
+        return Writer(number, os.getpid(), slot)
     raise AssertionError("numbers do not end")
 
 
-def living(folder: Path) -> list[Seat]:
+def living(folder: Path) -> list[Writer]:
     """The workers that are alive. The gauges of those that are not are removed."""
-    seats = []
+    writers = []
     for path in sorted(folder.glob("worker-*.lock")):
-        seat = _occupant(path)
-        if seat is not None:
-            seats.append(seat)
-    return seats
+        writer = _writer(path)
+        if writer is not None:
+            writers.append(writer)
+    return writers
 
 
-def _occupant(path: Path) -> Seat | None:
+def _writer(path: Path) -> Writer | None:
     """Who holds the lock and lives. A process that a dead worker has forked may still hold it."""
     number = int(path.stem.removeprefix("worker-"))
     file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -57,7 +57,7 @@ def _occupant(path: Path) -> Seat | None:
             if len(words) < 2:  # it has just been taken
                 return None
             if Path("/proc", words[0].decode()).exists():
-                return Seat(number, int(words[0]), int(words[1]))
+                return Writer(number, int(words[0]), int(words[1]))
         _remove_gauges(path.parent, number)
     finally:
         os.close(file)
@@ -66,5 +66,5 @@ def _occupant(path: Path) -> Seat | None:
 
 def _remove_gauges(folder: Path, number: int) -> None:
     """What was true of a worker that is no more."""
-    for path in folder.glob(f"gauge_*_seat-{number}.db"):
+    for path in folder.glob(f"gauge_*_writer-{number}.db"):
         path.unlink(missing_ok=True)
