@@ -21,14 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from local_sagemaker.demo_report import confusion_matrix, draw_learning_curve, format_confusion, format_digits
-from local_sagemaker.endpoint import Endpoint, plan_endpoint, running_endpoint
 from local_sagemaker.engines import Engine
 from local_sagemaker.errors import JobFailedError
+from local_sagemaker.hosting.endpoint import Endpoint, plan_endpoint, running_endpoint
 from local_sagemaker.image import build_image, image_exists
 from local_sagemaker.progress import TerminalProgress, silent
 from local_sagemaker.project import read_project
 from local_sagemaker.template import init_project
-from local_sagemaker.training_job import TrainingResult, plan_training_job, run_training_job
+from local_sagemaker.training.job import TrainingResult, plan_training_job, run_training_job
 
 REQUIRED_ACCURACY = 0.97
 BATCH = 64

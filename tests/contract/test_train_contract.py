@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from local_sagemaker.engines import ProcessEngine
 from local_sagemaker.project import read_project
-from local_sagemaker.training_job import plan_training_job, run_training_job
+from local_sagemaker.training.job import plan_training_job, run_training_job
 from sagemaker_byoc.settings import read_paths
 from sagemaker_byoc.training.entry_point import EntryPoint
 from sagemaker_byoc.training.environment import derive_environment

@@ -12,7 +12,8 @@ from sagemaker_byoc.serving.settings import variable_names
 from sagemaker_byoc.settings import TrainSettings
 
 REFERENCE = Path(__file__).parents[2] / "docs/reference"
-VERBS = sorted(byoc.commands)
+COMMANDS = byoc.commands_by_path()
+VERBS = sorted(COMMANDS)
 
 
 def page(name: str) -> str:
@@ -33,14 +34,14 @@ def test_table_of_servings_variables_is_the_one_that_the_settings_make() -> None
 
 
 def test_every_verb_of_byoc_has_a_heading_and_no_heading_is_left_over() -> None:
-    headings = re.findall(r"^## `byoc ([\w-]+)`", page("byoc-command-line.md"), re.MULTILINE)
+    headings = re.findall(r"^## `byoc ([\w -]+)`", page("byoc-command-line.md"), re.MULTILINE)
     assert sorted(headings) == VERBS
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_option_of_a_verb_is_described(verb: str) -> None:
     section = page("byoc-command-line.md").split(f"## `byoc {verb}`")[1].split("\n## ")[0]
-    options = [max(p.opts, key=len) for p in byoc.commands[verb].params if isinstance(p, click.Option) and not p.hidden]
+    options = [max(p.opts, key=len) for p in COMMANDS[verb].params if isinstance(p, click.Option) and not p.hidden]
     assert [option for option in options if f"`{option}" not in section] == []
 
 

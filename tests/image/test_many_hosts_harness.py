@@ -22,7 +22,7 @@ from local_sagemaker.engines import ContainerPlan, DockerEngine, Limits
 from local_sagemaker.engines.docker import DockerContainer
 from local_sagemaker.errors import EngineMissingError
 from local_sagemaker.project import read_project
-from local_sagemaker.training_job import TrainingJob, TrainingResult, plan_training_job, run_training_job
+from local_sagemaker.training.job import TrainingJob, TrainingResult, plan_training_job, run_training_job
 
 from tests.support.docker import docker
 from tests.support.places import CONTAINER, HARNESS, program

@@ -1,9 +1,9 @@
 """Names, types and groups of a job's hosts."""
 
 import pytest
-from local_sagemaker.cluster import GroupRequest, parse_groups, plan_cluster
-from local_sagemaker.distribution import distribution_hyperparameters
 from local_sagemaker.errors import UsageError
+from local_sagemaker.training.cluster import GroupRequest, parse_groups, plan_cluster
+from local_sagemaker.training.distribution import distribution_hyperparameters
 
 
 def test_hosts_are_listed_in_lexicographic_order_and_the_first_leads():

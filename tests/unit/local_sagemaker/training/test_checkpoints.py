@@ -3,8 +3,8 @@
 import os
 
 import pytest
-from local_sagemaker.checkpoints import CheckpointSync, check_store, list_files
 from local_sagemaker.errors import UsageError
+from local_sagemaker.training.checkpoints import CheckpointSync, check_store, list_files
 
 from tests.support.waiting import wait_until
 

@@ -8,14 +8,13 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from typing import BinaryIO
 
 from local_sagemaker.archive import copy_code, remove_tree
-from local_sagemaker.checkpoints import CheckpointSync
 from local_sagemaker.engines.base import Engine, Running
 from local_sagemaker.errors import UsageError
-from local_sagemaker.hosts import HostEnd, HostsWatch, Patience, StopReason, started
 from local_sagemaker.logs import CommonLog, LogPump, StreamSink
-from local_sagemaker.platform_files import write_platform_files
 from local_sagemaker.progress import silent
-from local_sagemaker.training_plan import (
+from local_sagemaker.training.checkpoints import CheckpointSync
+from local_sagemaker.training.hosts import HostEnd, HostsWatch, Patience, StopReason, started
+from local_sagemaker.training.plan import (
     AFTER_FAILURE_SECONDS,
     DEFAULT_IMAGE,
     DEFAULT_MAX_RUNTIME_SECONDS,
@@ -27,7 +26,8 @@ from local_sagemaker.training_plan import (
     plan_network,
     plan_training_job,
 )
-from local_sagemaker.training_result import TrainingResult, collect, failure_reason, newest_model, timestamp
+from local_sagemaker.training.platform_files import write_platform_files
+from local_sagemaker.training.result import TrainingResult, collect, failure_reason, newest_model, timestamp
 
 __all__ = [
     "AFTER_FAILURE_SECONDS",

@@ -1,9 +1,9 @@
 """Endpoints with the process engine and the real runtime."""
 
 import pytest
-from local_sagemaker.endpoint import plan_container, plan_endpoint, running_endpoint
 from local_sagemaker.engines import ProcessEngine, free_port
 from local_sagemaker.errors import JobFailedError, TimedOutError, UsageError
+from local_sagemaker.hosting.endpoint import plan_container, plan_endpoint, running_endpoint
 
 ECHO = """
     def model_fn(model_dir):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from local_sagemaker.cluster import Cluster, plan_cluster
+from local_sagemaker.training.cluster import Cluster, plan_cluster
 
 
 def input_data_config(channels: Iterable[str]) -> dict[str, dict[str, str]]:

@@ -3,11 +3,11 @@
 import pytest
 from local_sagemaker.engines import DockerEngine, Limits
 from local_sagemaker.errors import UsageError
-from local_sagemaker.hosts import HostEnd
 from local_sagemaker.names import parse_size
 from local_sagemaker.project import read_project
-from local_sagemaker.training_plan import plan_containers, plan_network, plan_training_job
-from local_sagemaker.training_result import collect, explain
+from local_sagemaker.training.hosts import HostEnd
+from local_sagemaker.training.plan import plan_containers, plan_network, plan_training_job
+from local_sagemaker.training.result import collect, explain
 
 
 @pytest.fixture

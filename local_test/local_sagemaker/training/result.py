@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from local_sagemaker.archive import pack_entries
 from local_sagemaker.errors import UsageError
-from local_sagemaker.hosts import HostEnd, StopReason
-from local_sagemaker.merge import merge
-from local_sagemaker.training_plan import TrainingJob
+from local_sagemaker.training.hosts import HostEnd, StopReason
+from local_sagemaker.training.merge import merge
+from local_sagemaker.training.plan import TrainingJob
 
 FAILURE_CHARACTERS = 1024
 

@@ -2,8 +2,8 @@
 
 import json
 
-from local_sagemaker.cluster import plan_cluster
-from local_sagemaker.platform_files import write_platform_files
+from local_sagemaker.training.cluster import plan_cluster
+from local_sagemaker.training.platform_files import write_platform_files
 
 
 def written(directory, name):

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from local_sagemaker.checkpoints import check_store
-from local_sagemaker.cluster import INSTANCE_TYPE, Cluster, GroupRequest, plan_cluster
 from local_sagemaker.engines.base import BASE_DIR, ContainerPlan, Limits, Mount, NetworkPlan
 from local_sagemaker.errors import UsageError
 from local_sagemaker.names import check_environment_key, check_job_name, make_job_name
 from local_sagemaker.project import Project
+from local_sagemaker.training.checkpoints import check_store
+from local_sagemaker.training.cluster import INSTANCE_TYPE, Cluster, GroupRequest, plan_cluster
 
 DEFAULT_IMAGE = "sagemaker-byoc:latest"
 DEFAULT_MAX_RUNTIME_SECONDS = 86400

@@ -3,8 +3,8 @@
 import threading
 
 import pytest
-from local_sagemaker.hosts import HostsWatch, Patience, started
 from local_sagemaker.progress import silent
+from local_sagemaker.training.hosts import HostsWatch, Patience, started
 
 
 class FakeContainer:

@@ -1,0 +1,96 @@
+"""``byoc serve``."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from local_sagemaker.cli.options import (
+    dry_run_option,
+    engine_option,
+    env_option,
+    image_option,
+    json_option,
+    project_argument,
+)
+from local_sagemaker.cli.output import choose, emit, json_ready, log_stream
+from local_sagemaker.engines import EngineName
+from local_sagemaker.hosting.endpoint import (
+    POLL_SECONDS,
+    STARTUP_SECONDS,
+    fail_if_ended,
+    plan_container,
+    plan_endpoint,
+    running_endpoint,
+)
+from local_sagemaker.names import parse_pairs
+from local_sagemaker.progress import TerminalProgress, say
+from local_sagemaker.project import read_project
+from local_sagemaker.training.job import newest_model
+
+if TYPE_CHECKING:
+    from local_sagemaker.engines import Engine
+    from local_sagemaker.hosting.endpoint import EndpointPlan
+
+
+@click.command()
+@project_argument
+@click.option(
+    "--model-data", type=click.Path(path_type=Path), help="model.tar.gz or a directory; default: the newest job's."
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Of 127.0.0.1; 0 = a free one."
+)
+@image_option
+@engine_option
+@env_option
+@click.option(
+    "--startup-timeout", type=float, default=STARTUP_SECONDS, show_default=True, help="Seconds until /ping is 200."
+)
+@dry_run_option
+@json_option
+def serve(  # noqa: PLR0917 - click passes each by name
+    project: Path,
+    model_data: Path | None,
+    port: int,
+    image: str,
+    engine: EngineName,
+    environment: tuple[str, ...],
+    startup_timeout: float,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Serve a model in the foreground until Ctrl-C; with --json, one document once it is ready."""
+    read = read_project(project)
+    plan = plan_endpoint(
+        read.work_dir,
+        model_data or newest_model(read.root),
+        image,
+        code=read.code,
+        environment=parse_pairs(environment, "--env"),
+        port=port,
+        startup_seconds=startup_timeout,
+        session=uuid.uuid4().hex,
+    )
+    chosen = choose(engine)
+    if dry_run:
+        command = chosen.describe(plan_container(plan))
+        emit({"engine": chosen.name, "endpoint": json_ready(asdict(plan)), "command": command}, as_json, command)
+        return
+    serve_until_stopped(plan, chosen, as_json)
+
+
+def serve_until_stopped(plan: EndpointPlan, engine: Engine, as_json: bool) -> None:
+    """Run the endpoint until the user ends it or it ends by itself, which is a failure."""
+    try:
+        with running_endpoint(plan, engine, log_stream(as_json), TerminalProgress()) as endpoint:
+            emit({"url": endpoint.url, "model_data": str(plan.model_data), "engine": engine.name}, as_json)
+            say(f"serving {plan.model_data} at {endpoint.url} (Ctrl-C ends it)")
+            while True:
+                fail_if_ended(endpoint, POLL_SECONDS)
+    except KeyboardInterrupt:
+        say("stopped")

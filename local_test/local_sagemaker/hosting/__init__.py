@@ -1,0 +1,1 @@
+"""Endpoints: containers that serve, and what stands in front of them."""
