@@ -75,6 +75,51 @@ def test_reload_of_a_model_that_cannot_be_loaded_changes_nothing(serve: Serve, v
         wait_until(lambda: version_of(endpoint) == "3", "the new model", 20)
 
 
+def test_reload_right_after_a_reload_replaces_its_workers_too(serve: Serve, tmp_path: Path) -> None:
+    """13.2, 14.8: also while a worker that the first one replaced has a request to finish."""
+    gate = tmp_path / "gate"
+    with serve("slow_predict", {"TEST_GATE": str(gate)}) as endpoint, ThreadPoolExecutor(1) as pool:
+        endpoint.wait_until_ready()
+        held = pool.submit(endpoint.invoke, b"[1]")
+        try:
+            endpoint.wait_for_line("predicting")
+            (first,) = endpoint.workers()
+            reload(endpoint, 1)
+            (second,) = endpoint.workers() - {first}
+            reload(endpoint, 2)
+            wait_until(lambda: second not in endpoint.workers(), "the first reload's worker to be gone", 20)
+        finally:
+            gate.touch()
+        assert held.result().status == 200
+        wait_until(lambda: first not in endpoint.workers(), "the oldest worker to be gone", 20)
+        assert len(endpoint.workers()) == 1
+
+
+def test_reload_ends_although_the_old_worker_dies_before_its_successor_has_loaded(serve: Serve, tmp_path: Path) -> None:
+    """13.3, 14.8."""
+    gate = tmp_path / "gate"
+    gate.touch()
+    with serve("slow_model_fn", {"TEST_GATE": str(gate)}) as endpoint:
+        endpoint.wait_until_ready()
+        (old,) = endpoint.workers()
+        gate.unlink()
+        endpoint.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(endpoint.workers()) == 2, "its successor", 20)
+        os.kill(old, signal.SIGKILL)
+        wait_until(lambda: old not in endpoint.workers(), "its end", 20)
+        assert "reloaded" not in endpoint.log
+        gate.touch()
+        endpoint.wait_for_line("reloaded: every slot has a new worker")
+        assert endpoint.invoke(b"1").status == 200
+        assert len(endpoint.workers()) == 1
+
+
+def reload(endpoint: Endpoint, count: int) -> None:
+    """Reload; it is the endpoint's reload of this number."""
+    endpoint.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: endpoint.log.count("reloaded: every slot has a new worker") == count, f"reload {count}")
+
+
 @nginx_only
 def test_killed_worker_costs_its_own_requests_only_and_is_soon_back(serve: Serve, versions: Path) -> None:
     """13.3: the other slot answers meanwhile."""

@@ -109,6 +109,7 @@ class SlotArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         self._kept: dict[int, SlotSocket] = {}
         self._early_ends: dict[int, int] = {}
         self._not_before: dict[int, float] = {}
+        self._reloads = False
         self._to_reload: deque[int] = deque()
         self._replacement: tuple[Any, Any] | None = None
         self._memory = read_memory()
@@ -122,14 +123,14 @@ class SlotArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         self.cfg.set("child_exit", self._stand_up)
 
     def wait_for_signals(self, timeout: float = 1.0) -> Any:
-        busy = self._to_reload or self._replacement or self._early_ends
+        busy = self._reloads or self._early_ends
         return super().wait_for_signals(POLL_SECONDS if busy else timeout)
 
     def manage_workers(self) -> None:
         """A worker in every slot; where one ended before it had loaded, after a pause that grows."""
         for worker in self.WORKERS.values():
             worker.seat.loaded = worker.seat.loaded or self._server.readiness.is_loaded(worker.pid)
-        taken = {worker.seat.slot.number for worker in self.WORKERS.values() if not worker.seat.retiring}
+        taken = {worker.seat.slot.number for worker in self._staying()}
         for slot in self._server.slots:
             if slot.number not in taken and time.monotonic() >= self._not_before.get(slot.number, 0):
                 self._fill(slot, waits=self._others_serve(slot))
@@ -138,6 +139,7 @@ class SlotArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     def reload(self) -> None:
         """SIGHUP: every slot gets a new worker, one after the other. The environment, and so the settings, stay."""
         log.info("reloading: each slot's worker is replaced when its successor has loaded the model")
+        self._reloads = True
         self._to_reload = deque(slot.number for slot in self._server.slots)
 
     def murder_workers(self) -> None:
@@ -174,7 +176,7 @@ class SlotArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         return self.WORKERS.get(self.spawn_worker())
 
     def _others_serve(self, slot: Slot) -> bool:
-        return any(w.seat.loaded and w.seat.slot != slot and not w.seat.retiring for w in self.WORKERS.values())
+        return any(worker.seat.loaded and worker.seat.slot != slot for worker in self._staying())
 
     def _assign(self, _arbiter: Any, worker: Any) -> None:
         """In the master, before the fork."""
@@ -221,16 +223,18 @@ class SlotArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
             log.error("the worker of slot %d ended: %s; fewer workers need less", number, reason)
 
     def _go_on_reloading(self) -> None:
+        if self._replacement is not None:
+            self._look_at_replacement(*self._replacement)
         if self._replacement is None:
             self._start_replacement()
-            return
-        new, old = self._replacement
+        if self._reloads and self._replacement is None:
+            self._end_reload()
+
+    def _look_at_replacement(self, new: Any, old: Any) -> None:
         if new.seat.loaded:
             self._replacement = None
             old.seat.retiring = True
             self.kill_worker(old.pid, signal.SIGTERM)
-            if not self._to_reload:
-                log.info("reloaded: every slot has a new worker")
         elif self._server.readiness.has_failed(new.pid):
             self._give_reload_up(new.seat.slot)
             new.seat.retiring = True
@@ -239,10 +243,23 @@ class SlotArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     def _start_replacement(self) -> None:
         while self._to_reload:
             number = self._to_reload.popleft()
-            old = next((w for w in self.WORKERS.values() if w.seat.slot.number == number), None)
+            old = next((worker for worker in self._staying() if worker.seat.slot.number == number), None)
             if old is not None:  # an empty slot is filled with a new worker anyway
                 self._replacement = (self._fill(old.seat.slot, waits=True), old)
                 return
+
+    def _end_reload(self) -> None:
+        """The reload is over as soon as every new worker has loaded, also one whose predecessor died meanwhile."""
+        failed = [worker for worker in self._staying() if self._server.readiness.has_failed(worker.pid)]
+        if failed:
+            self._give_reload_up(failed[0].seat.slot)
+        elif len([worker for worker in self._staying() if worker.seat.loaded]) == len(self._server.slots):
+            self._reloads = False
+            log.info("reloaded: every slot has a new worker")
+
+    def _staying(self) -> list[Any]:
+        """The workers that have not been told to finish: one that has may still be there when the next reload comes."""
+        return [worker for worker in self.WORKERS.values() if not worker.seat.retiring]
 
     def _end_replacement(self, worker: Any, new: Any, old: Any) -> None:
         """One of the two workers of a slot that is being reloaded has ended."""
@@ -255,5 +272,6 @@ class SlotArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
 
     def _give_reload_up(self, slot: Slot) -> None:
         self._replacement = None
+        self._reloads = False
         self._to_reload.clear()
         log.error("the reload is given up: the new worker of slot %d could not load; the old ones go on", slot.number)
