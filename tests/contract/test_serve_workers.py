@@ -117,7 +117,7 @@ def test_reload_ends_although_the_old_worker_dies_before_its_successor_has_loade
 def reload(endpoint: Endpoint, count: int) -> None:
     """Reload; it is the endpoint's reload of this number."""
     endpoint.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: endpoint.log.count("reloaded: every slot has a new worker") == count, f"reload {count}")
+    endpoint.wait_for_lines("reloaded: every slot has a new worker", count)
 
 
 @nginx_only

@@ -101,7 +101,16 @@ class Endpoint:
 
     def wait_for_line(self, text: str, seconds: float = 30.0) -> None:
         """Wait until ``text`` appears in the log; fails at once when the server ends without it."""
-        wait_until(lambda: text in self.log, f"{text!r} in the server's log", seconds, self._ended)
+        self.wait_for_lines(text, 1, seconds)
+
+    def wait_for_lines(self, text: str, count: int, seconds: float = 30.0) -> None:
+        """Wait until ``text`` has appeared so often in the log; fails at once when the server ends without it."""
+        what = f"{text!r} in the server's log" if count == 1 else f"{text!r} {count} times in the server's log"
+        try:
+            wait_until(lambda: self.log.count(text) >= count, what, seconds, self._ended)
+        except AssertionError as error:
+            error.add_note(f"its log ends with:\n{self.log[-4000:]}")
+            raise
 
     def terminate(self) -> None:
         """Stop it the way the platform does."""
