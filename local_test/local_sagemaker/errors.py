@@ -36,6 +36,52 @@ class UsageError(LocalSageMakerError):
     exit_code = 2
 
 
+class ServiceError(UsageError):
+    """What SageMaker itself would have answered, with the service's own error code and words.
+
+    Attributes:
+        code: as a client of the API finds it in the answer.
+    """
+
+    code = "ValidationException"
+
+    def __init__(self, message: str, next_step: str = "") -> None:
+        self.message = message
+        super().__init__(f"{self.code}: {message}", "", next_step)
+
+
+class ValidationError(ServiceError):
+    """The request breaks a rule of the service, or names a model, configuration or endpoint that is not there."""
+
+
+class ResourceNotFoundError(ServiceError):
+    """There is no such job."""
+
+    code = "ResourceNotFound"
+
+
+class ResourceInUseError(ServiceError):
+    """There is a job of this name already; a job's name is used once."""
+
+    code = "ResourceInUse"
+
+
+class ResourceLimitExceededError(ServiceError):
+    """The request asks for more than this machine or the service allows."""
+
+    code = "ResourceLimitExceeded"
+
+
+class UnknownOperationError(ServiceError):
+    """The operation is one of SageMaker's that is not played here, or none at all."""
+
+    code = "UnknownOperationException"
+
+
+class NoSuchObjectError(UsageError):
+    """There is no object of this name in the local buckets."""
+
+
 class EngineMissingError(LocalSageMakerError):
     """Something that the machine must have is absent: the Docker engine, an image, a Debian tool."""
 
@@ -44,6 +90,12 @@ class EngineMissingError(LocalSageMakerError):
 
 class BuildFailedError(LocalSageMakerError):
     """The image or its base could not be built."""
+
+    exit_code = 4
+
+
+class ContractViolationError(LocalSageMakerError):
+    """An image breaks the contract that the platform has with containers."""
 
     exit_code = 4
 

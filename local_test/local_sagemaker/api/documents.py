@@ -1,0 +1,85 @@
+"""Request documents as users keep them, in JSON or YAML, and flags laid over them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from local_sagemaker.errors import UsageError
+
+STDIN = "-"
+
+
+def read_request(path: Path) -> dict[str, Any]:
+    """Read a request document; ``-`` is standard input. A name that does not end in ``.json`` may be YAML.
+
+    Raises:
+        UsageError: naming path, line and column, if it cannot be read or is no object.
+    """
+    name = "standard input" if str(path) == STDIN else str(path)
+    try:
+        text = sys.stdin.read() if str(path) == STDIN else path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(
+            f"{name} cannot be read: {reason}", "expected a request document", "correct the path"
+        ) from error
+    document = _parse_json(text, name) if path.suffix == ".json" else _parse_yaml(text, name)
+    if not isinstance(document, dict):
+        raise UsageError(
+            f"{name} holds a {type(document).__name__}",
+            "expected one object, the request as the API takes it",
+            "write for example TrainingJobName: my-job on a line",
+        )
+    return document
+
+
+def merge(document: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one document over another: objects are merged, anything else replaces; None leaves what is there."""
+    merged = dict(document)
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = merge(merged[key], value)
+        elif value is not None:
+            merged[key] = value
+    return merged
+
+
+def _parse_json(text: str, name: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"{name}, line {error.lineno}, column {error.colno}: {error.msg}", "expected JSON", "correct the file"
+        ) from error
+
+
+def _parse_yaml(text: str, name: str) -> Any:
+    import yaml  # noqa: PLC0415 - only who reads a document pays for it
+
+    try:
+        return yaml.load(text, Loader=_loader())  # noqa: S506 - made from the safe one
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise UsageError(f"{name}{where}: {error.problem}", "expected YAML or JSON", "correct the file") from error
+
+
+def _loader() -> Any:
+    """PyYAML's safe loader, less the rule that makes a date of ``2026-01-31`` and a truth of ``on``."""
+    import yaml  # noqa: PLC0415
+
+    truth, left_out = "tag:yaml.org,2002:bool", {"tag:yaml.org,2002:timestamp"}
+
+    class PlainLoader(yaml.SafeLoader):
+        yaml_implicit_resolvers = {
+            first: [
+                (tag, pattern) for tag, pattern in rules if tag not in left_out and (tag != truth or first in "tTfF")
+            ]
+            for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    return PlainLoader

@@ -1,0 +1,220 @@
+"""S3 as a tree of files that people can look into: ``s3://BUCKET/KEY`` is the file ``BUCKET/KEY``.
+
+A user's own folder appears below a prefix as a link, so nothing is copied. What S3 can hold and a tree cannot, a key
+that is also another key's folder, is refused in words.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from local_sagemaker.errors import NoSuchObjectError, UsageError
+
+SCHEME = "s3://"
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+UNFINISHED = ".byoc-unfinished-"
+
+
+@dataclass(frozen=True)
+class S3Object:
+    """One object: its address, its key in the bucket, the file that holds it, and its size in bytes."""
+
+    uri: str
+    key: str
+    path: Path
+    size: int
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """The bucket and the key of ``s3://BUCKET/KEY``; the key may be empty.
+
+    Raises:
+        UsageError: if it is no such address, or one that leaves its bucket.
+    """
+    bucket, _, key = uri.removeprefix(SCHEME).partition("/")
+    if not uri.startswith(SCHEME) or not BUCKET.fullmatch(bucket):
+        raise UsageError(f"{uri!r} is no address in S3", "expected s3://BUCKET/KEY", "correct the address")
+    parts = key.split("/")
+    if "\0" in key or any(part in {".", ".."} for part in parts) or "" in parts[:-1]:
+        raise UsageError(f"{uri!r} cannot be a file", "expected a key without empty parts, . and ..", "use another key")
+    return bucket, key
+
+
+def join_uri(uri: str, *parts: str) -> str:
+    """An address below another one: ``join_uri("s3://b/a/", "x", "y")`` is ``s3://b/a/x/y``."""
+    return "/".join((uri.rstrip("/"), *parts))
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """All buckets; ``root`` has one folder for each."""
+
+    root: Path
+
+    def path(self, uri: str) -> Path:
+        """The file or folder that an address names, whether it exists or not.
+
+        Raises:
+            UsageError: if it is no address in S3.
+        """
+        bucket, key = split_uri(uri)
+        return self.root / bucket / key
+
+    def exists(self, uri: str) -> bool:
+        """Whether there is an object of just this name."""
+        return self.path(uri).is_file() and not uri.endswith("/")
+
+    def objects(self, prefix: str) -> Iterator[S3Object]:
+        """The objects whose address begins with ``prefix``, in the binary order of their keys, as S3 lists them.
+
+        As in S3 a prefix need not end at a slash: ``s3://b/tra`` has the objects of ``train/`` too. Links are followed.
+
+        Raises:
+            UsageError: if it is no address in S3.
+        """
+        bucket, key = split_uri(prefix)
+        folder, _, _ = key.rpartition("/")
+        top = self.root / bucket
+        found = sorted((f"{folder}/{name}" if folder else name for name in _files(top / folder)), key=os.fsencode)
+        for name in found:
+            if name.startswith(key):
+                path = top / name
+                yield S3Object(f"{SCHEME}{bucket}/{name}", name, path, path.stat().st_size)
+
+    def open(self, uri: str) -> BinaryIO:
+        """An object's bytes.
+
+        Raises:
+            NoSuchObjectError: if there is no such object; the message names what there is.
+        """
+        try:
+            return self.path(uri).open("rb")
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise self._absent(uri) from None
+
+    def read_bytes(self, uri: str) -> bytes:
+        """A whole object; see ``open``."""
+        with self.open(uri) as file:
+            return file.read()
+
+    def put(self, uri: str, source: Path) -> None:
+        """Make a file an object: by a hard link where the file system allows, else by a copy; at once or not at all.
+
+        ``source`` must not be changed in place afterwards.
+        """
+
+        def bring(unfinished: Path) -> None:
+            try:
+                os.link(source, unfinished)
+            except OSError:
+                shutil.copyfile(source, unfinished)
+
+        self._place(uri, bring)
+
+    def copy(self, uri: str, source: Path) -> None:
+        """Make a copy of a file an object, whatever happens to the file later."""
+        self._place(uri, lambda unfinished: shutil.copyfile(source, unfinished))
+
+    def put_bytes(self, uri: str, data: bytes) -> None:
+        """Write an object, at once or not at all."""
+        self._place(uri, lambda unfinished: unfinished.write_bytes(data))
+
+    def link(self, uri: str, source: Path) -> None:
+        """Let a file or folder of the user's appear under an address. Nothing is copied.
+
+        Raises:
+            UsageError: if something else is there already.
+        """
+        path = self.path(uri.rstrip("/"))
+        source = source.resolve()
+        if path.is_symlink() and path.readlink() == source:
+            return
+        self._make_parent(uri, path)
+        try:
+            path.symlink_to(source)
+        except FileExistsError:
+            raise UsageError(
+                f"{uri} exists already, as {path}", f"it was to show {source}", "use another address, or remove it"
+            ) from None
+
+    def delete(self, uri: str) -> None:
+        """Remove an object or a link; fine if there is none. What a link shows stays."""
+        path = self.path(uri.rstrip("/"))
+        if path.is_symlink() or path.is_file():
+            path.unlink()
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Remove all objects below a folder's address, and links, but nothing that a link shows."""
+        path = self.path(prefix.rstrip("/"))
+        if path.is_symlink() or path.is_file():
+            path.unlink()
+        elif path.is_dir():
+            shutil.rmtree(path)
+
+    def _place(self, uri: str, write: Callable[[Path], object]) -> None:
+        path = self.path(uri)
+        if uri.endswith("/"):
+            path.mkdir(parents=True, exist_ok=True)  # how consoles make a folder: an object of no bytes
+            return
+        self._make_parent(uri, path)
+        unfinished = path.with_name(f"{UNFINISHED}{uuid.uuid4().hex}")
+        try:
+            write(unfinished)
+            unfinished.replace(path)
+        except IsADirectoryError:
+            raise UsageError(
+                f"{uri} is a folder of other objects here", "a file and a folder cannot share a name", "use another key"
+            ) from None
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    def _make_parent(self, uri: str, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise UsageError(
+                f"{uri} would lie below an object", "a file and a folder cannot share a name", "use another key"
+            ) from None
+
+    def _absent(self, uri: str) -> NoSuchObjectError:
+        bucket, key = split_uri(uri)
+        if not (self.root / bucket).is_dir():
+            there = sorted(path.name for path in self.root.iterdir()) if self.root.is_dir() else []
+            return NoSuchObjectError(
+                f"{uri}: there is no bucket {bucket}",
+                f"there are {', '.join(there) or 'none'} below {self.root}",
+                "put files there, or correct the address",
+            )
+        folder = key.rpartition("/")[0]
+        beside = [item.key for item in self.objects(f"{SCHEME}{bucket}/{folder + '/' if folder else ''}")][:5]
+        return NoSuchObjectError(
+            f"{uri}: there is no such object",
+            f"beside it there are {', '.join(beside) or 'none'}",
+            f"put the file at {self.path(uri)}, or correct the address",
+        )
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """The files below a folder by their relative names; links are followed, but into no folder a second time."""
+    if not folder.is_dir():
+        return
+    above: dict[str, frozenset[str]] = {str(folder): frozenset({os.path.realpath(folder)})}
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        seen = above.pop(parent, frozenset())
+        for name in list(folders):
+            real = os.path.realpath(os.path.join(parent, name))  # noqa: PTH118 - os.walk gives strings
+            if real in seen:
+                folders.remove(name)
+            else:
+                above[os.path.join(parent, name)] = seen | {real}  # noqa: PTH118
+        relative = os.path.relpath(parent, folder)
+        for name in files:
+            if not name.startswith(UNFINISHED) and os.path.isfile(os.path.join(parent, name)):  # noqa: PTH118, PTH113
+                yield name if relative == "." else f"{relative}/{name}"

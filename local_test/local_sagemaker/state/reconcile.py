@@ -1,0 +1,78 @@
+"""Putting right what a killed process left behind: its resources get a truthful state, its containers are removed."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from local_sagemaker.engines import ProcessEngine, choose_engine, docker_answers
+from local_sagemaker.state.records import FINAL, Kind, Record, end, fail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from local_sagemaker.engines import Engine
+    from local_sagemaker.state.workspace import Workspace
+
+REASON = (
+    "InternalServerError: the process that ran it on this machine (number {pid}) ended without a word: "
+    "it was killed, or the machine was started again"
+)
+
+
+def reconcile(workspace: Workspace, engines: Iterable[Engine] | None = None) -> list[Record]:
+    """Find resources whose process is gone, remove their containers and networks, and say how they ended.
+
+    A job that had been told to stop is Stopped, what was being deleted is deleted, anything else that had not ended has
+    Failed.
+
+    Args:
+        workspace: the project.
+        engines: where to look for containers; by default both, Docker where it answers.
+
+    Returns:
+        The resources that were put right, as they are now; a deleted one as it was.
+    """
+    if not workspace.database.exists():
+        return []
+    abandoned = [record for record in workspace.store.find() if record.is_abandoned]
+    if not abandoned:
+        return []
+    known = list(engines) if engines is not None else _engines()
+    return [_put_right(workspace, record, known) for record in abandoned]
+
+
+def _engines() -> list[Engine]:
+    return [ProcessEngine(), *([choose_engine("docker")] if docker_answers() else [])]
+
+
+def _put_right(workspace: Workspace, record: Record, engines: list[Engine]) -> Record:
+    kind, name, store = record.kind, record.name, workspace.store
+    for engine in engines:
+        engine.remove_all(workspace.labels(kind, name))
+        image = _image(record)
+        if image:
+            engine.give_back(workspace.directory_of(kind, name), image)
+    if record.status == "Deleting":
+        store.delete(kind, name)
+        return record
+
+    def tell(description: dict[str, Any]) -> None:
+        if description.get(kind.status_key) == "Stopping" and kind.is_job:
+            end(kind, description, "Stopped", time.time())
+        elif kind is not Kind.ENDPOINT or description.get(kind.status_key) not in FINAL:
+            pid = record.runner.pid if record.runner else 0
+            fail(kind, description, REASON.format(pid=pid), time.time())
+
+    store.change(kind, name, tell)
+    return store.release(kind, name)
+
+
+def _image(record: Record) -> str | None:
+    """An image that the resource ran in: it can change the owner of what root wrote."""
+    request = record.request
+    for document in (request.get("AlgorithmSpecification"), request.get("AppSpecification")):
+        for key in ("TrainingImage", "ImageUri"):
+            if document and document.get(key):
+                return str(document[key])
+    return None
