@@ -150,6 +150,14 @@ def test_exception_of_a_rank_ends_the_job_of_one_host(cluster: Cluster, launcher
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_exception_is_the_reason_although_another_rank_starts_after_it(cluster: Cluster, launcher: str) -> None:
+    """1.9: as on a busy machine, where ranks start seconds apart."""
+    with cluster("starts_rank_0_last", launcher, count=1, processes=2) as hosts:
+        assert hosts.run(120, env={"PYTHONPATH": "/opt/ml/code"}) == [1], hosts.log
+        assert (hosts.leader.tree.failure or "").startswith("ValueError: label 11"), hosts.log
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_stop_of_one_host_lets_every_rank_save(cluster: Cluster, launcher: str) -> None:
     """1.12, 1.13: a stop that reaches one host reaches all ranks of all hosts."""
     with cluster("waits_as_a_rank", launcher, processes=2) as hosts:
@@ -299,6 +307,15 @@ def test_torchrun_may_start_all_ranks_again(cluster: Cluster) -> None:
             f"rank {rank} again" for rank in range(4)
         ]
         assert [host.tree.failure for host in hosts.all] == [None, None]
+
+
+def test_failure_of_the_last_attempt_is_the_reason(cluster: Cluster) -> None:
+    """1.9, 5.9: on every host, although another rank on another host had failed before."""
+    with cluster("fails_at_every_attempt", "torchrun") as hosts:
+        assert hosts.run(180, env={"BYOC_MAX_RESTARTS": "1"}) == [1, 1], hosts.log
+        assert "a first fault" in hosts.log
+        for host in hosts.all:
+            assert (host.tree.failure or "").startswith("ValueError: a lasting fault (rank 0 on algo-1)"), hosts.log
 
 
 def test_mpi_without_mpirun_falls_back_to_horovod_by_gloo(horovod_image: str, opt_ml: OptMl) -> None:

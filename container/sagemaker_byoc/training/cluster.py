@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from sagemaker_byoc.errors import HostLostError
-from sagemaker_byoc.training.rank_report import RankFailure, first_failure
+from sagemaker_byoc.training.rank_report import Attempts, RankFailure, first_failure
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,80}")
 BEAT_SECONDS = 1.0
@@ -54,8 +54,11 @@ class Welcome:
 class Cluster(Protocol):
     """One host's connection to the others."""
 
+    def tell_attempt(self, attempt: str) -> None:
+        """The ranks of this host are started, by torchrun for the first time or again."""
+
     def tell_failure(self, failure: RankFailure) -> None:
-        """A rank of this host failed, and with it the job."""
+        """A rank of this host failed, and with it the job, or the attempt if it may be followed by another."""
 
     def tell_signal(self, number: int) -> None:
         """A stop reached this host; the others shall hear of it."""
@@ -81,8 +84,12 @@ class Alone:
 
     def __init__(self, host: str) -> None:
         self._host = host
+        self._attempts = Attempts()
         self._failures: list[RankFailure] = []
         self._verdict: Verdict | None = None
+
+    def tell_attempt(self, attempt: str) -> None:
+        self._attempts.note(self._host, attempt)
 
     def tell_failure(self, failure: RankFailure) -> None:
         self._failures.append(failure)
@@ -91,7 +98,7 @@ class Alone:
         pass
 
     def tell_ended(self, exit_code: int, reason: str) -> None:
-        self._verdict = judge(exit_code, reason, self._host, self._failures)
+        self._verdict = judge(exit_code, reason, self._host, self._attempts.counted(self._failures))
 
     def take_signals(self) -> list[int]:
         return []
@@ -185,6 +192,7 @@ class Leader:
         self._missing = set(hosts) - {host}
         self._introductions: dict[str, Introduction] = {}
         self._links: dict[str, Link] = {}
+        self._attempts = Attempts()
         self._failures: list[RankFailure] = []
         self._ended: dict[str, int] = {}
         self._lost: set[str] = set()
@@ -218,6 +226,9 @@ class Leader:
     def start(self, slots: Mapping[str, int]) -> None:
         """The roll is complete: everyone may begin."""
         self._tell_all("start", {"slots": dict(slots)})
+
+    def tell_attempt(self, attempt: str) -> None:
+        self._note_attempt(self._host, attempt)
 
     def tell_failure(self, failure: RankFailure) -> None:
         self._note_failure(failure)
@@ -282,7 +293,7 @@ class Leader:
 
     def _judge(self) -> Verdict:
         worst = next((code for code in self._ended.values() if code), 1 if self._lost or self._aborted_at else 0)
-        return judge(worst, "", self._host, self._failures)
+        return judge(worst, "", self._host, self._attempts.counted(self._failures))
 
     def _present(self) -> bool:
         with self._lock:
@@ -327,6 +338,8 @@ class Leader:
             return introduction.host
         if kind == "refusal":
             self._note_end(str(message["host"]), int(message["exit_code"]), str(message["reason"]))
+        elif host and kind == "attempt":
+            self._note_attempt(host, str(message["attempt"]))
         elif host and kind == "failure":
             self._note_failure(RankFailure(**message))
         elif host and kind == "signal":
@@ -334,6 +347,10 @@ class Leader:
         elif host and kind == "ended":
             self._note_end(host, int(message["exit_code"]), str(message["reason"]))
         return host
+
+    def _note_attempt(self, host: str, attempt: str) -> None:
+        with self._lock:
+            self._attempts.note(host, attempt)
 
     def _note_failure(self, failure: RankFailure) -> None:
         with self._lock:
@@ -345,7 +362,7 @@ class Leader:
         with self._lock:
             self._ended[host] = exit_code
             if exit_code != 0:
-                if not any(failure.host == host for failure in self._failures):
+                if not any(failure.host == host for failure in self._attempts.counted(self._failures)):
                     text = reason or f"the launcher on {host} ended with exit code {exit_code}"
                     self._failures.append(RankFailure(host, None, time.time(), exit_code, text))
                 self._decisive_at = self._decisive_at or time.monotonic()
@@ -426,6 +443,9 @@ class Member:
         """Processes of each host, once the roll is complete."""
         with self._lock:
             return self._slots
+
+    def tell_attempt(self, attempt: str) -> None:
+        self._link.send("attempt", {"attempt": attempt})
 
     def tell_failure(self, failure: RankFailure) -> None:
         self._link.send("failure", failure.document())

@@ -50,6 +50,7 @@ class HostRun:
         self._running: dict[int, tuple[str, StderrTail, subprocess.Popen[bytes]]] = {}
         self._failed: tuple[int, str] | None = None  # the first command that failed: its exit code, and why
         self._reported: set[tuple[int | None, float]] = set()
+        self._attempts: set[str] = set()
         self._stop: signal.Signals | None = None
         self._told: set[int] = set()
         self._kill_at: float | None = None
@@ -149,13 +150,18 @@ class HostRun:
                 processes.send_one(rank.supervisor, number)
 
     def _look_at_ranks(self) -> None:
-        """Tell a stop to ranks that have not heard of it, and the cluster of failures that it has not heard of."""
+        """Tell a stop to ranks that have not heard of it, and the cluster what it has not heard of."""
         if self._stop is not None:
             for rank in self._living():
                 if rank.supervisor not in self._told:
                     self._told.add(rank.supervisor)
                     processes.send_one(rank.supervisor, self._stop)
-        for failure in read_failures(self._directory):
+        failures = read_failures(self._directory)
+        for process in read_processes(self._directory):  # read last: whoever failed had been announced
+            if process.attempt and process.attempt not in self._attempts:
+                self._attempts.add(process.attempt)
+                self._cluster.tell_attempt(process.attempt)
+        for failure in failures:
             if (failure.rank, failure.started) not in self._reported:
                 self._reported.add((failure.rank, failure.started))
                 self._cluster.tell_failure(failure)

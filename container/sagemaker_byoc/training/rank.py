@@ -77,15 +77,26 @@ def main() -> int:
     directory = Path(sys.argv[1])
     plan = RankPlan.read(directory)
     rank = int(next((os.environ[name] for name in _RANK_VARIABLES if os.environ.get(name)), "0"))
+    attempt = attempt_of(os.environ)
     started = time.time()
     before = read_memory()
-    outcome, failed_at = run_rank(plan, rank, directory, merge_environment(plan.launch.environ, os.environ))
+    environ = merge_environment(plan.launch.environ, os.environ)
+    outcome, failed_at = run_rank(plan, rank, attempt, directory, environ)
     if outcome.exit_code != 0:
         reason = failure_reason(outcome, plan.launch.script, describe_out_of_memory(before, read_memory()))
-        report_failure(
-            directory, RankFailure(plan.host, rank, failed_at, outcome.exit_code, reason, started, outcome.stopped)
-        )
+        failure = RankFailure(plan.host, rank, failed_at, outcome.exit_code, reason, started, outcome.stopped, attempt)
+        report_failure(directory, failure)
     return outcome.exit_code
+
+
+def attempt_of(environ: Mapping[str, str]) -> str:
+    """Which of torchrun's attempts this is, the same on all hosts: in each one the ranks meet at another address.
+
+    Empty where ranks are started once. The count that torchrun gives differs between hosts.
+    """
+    if int(environ.get("TORCHELASTIC_MAX_RESTARTS") or 0) == 0:
+        return ""
+    return f"{environ.get('MASTER_ADDR')}:{environ.get('MASTER_PORT')}"
 
 
 def merge_environment(hosts: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
@@ -98,7 +109,9 @@ def merge_environment(hosts: Mapping[str, str], ours: Mapping[str, str]) -> dict
     return {**hosts, **added}
 
 
-def run_rank(plan: RankPlan, rank: int, directory: Path, environ: Mapping[str, str]) -> tuple[Outcome, float]:
+def run_rank(
+    plan: RankPlan, rank: int, attempt: str, directory: Path, environ: Mapping[str, str]
+) -> tuple[Outcome, float]:
     """Run the script to its end; returns the outcome and the time of its failure in seconds since the epoch."""
     launch = plan.launch
     with processes.blocked_signals():
@@ -110,7 +123,7 @@ def run_rank(plan: RankPlan, rank: int, directory: Path, environ: Mapping[str, s
             stderr=subprocess.PIPE,
             ends_with_parent=True,
         )
-        announce(directory, RankProcess(rank, os.getpid(), child.pid))
+        announce(directory, RankProcess(rank, os.getpid(), child.pid, attempt, time.monotonic()))
         if child.stdout is None or child.stderr is None:
             raise AssertionError("two pipes were asked for")
         out, err = _log_of_this_host(plan.launcher)
@@ -118,7 +131,7 @@ def run_rank(plan: RankPlan, rank: int, directory: Path, environ: Mapping[str, s
         pumps = [LinePump(child.stdout.fileno(), out, turns), LinePump(child.stderr.fileno(), err, turns)]
         for pump in pumps:
             pump.start()
-        exit_code, stopped_at = supervise(child.pid, lambda: _grace(launch, directory))
+        exit_code, stopped_at = supervise(child.pid, lambda: _grace(launch, attempt, directory))
         ended_at = time.time()
         child.returncode = exit_code
         processes.send(child.pid, signal.SIGKILL)
@@ -130,9 +143,10 @@ def run_rank(plan: RankPlan, rank: int, directory: Path, environ: Mapping[str, s
         return Outcome(exit_code, stderr, stopped=stopped_at is not None), failed_at
 
 
-def _grace(launch: LaunchPlan, directory: Path) -> float:
+def _grace(launch: LaunchPlan, attempt: str, directory: Path) -> float:
     """Seconds that the script has to end: few when another rank has failed, for then there is nothing to save."""
-    return ABORT_GRACE_SECONDS if read_failures(directory) else launch.stop_grace_seconds
+    has_failed = any(failure.attempt == attempt for failure in read_failures(directory))
+    return ABORT_GRACE_SECONDS if has_failed else launch.stop_grace_seconds
 
 
 def _log_of_this_host(launcher: int) -> tuple[int, int]:

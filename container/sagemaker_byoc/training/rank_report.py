@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class RankFailure:
         started: seconds since the epoch at which it was started; 0 for a host.
         reason: the text for the failure file.
         stopped: whether it ended because it was told to.
+        attempt: the one of torchrun's attempts that it was part of; empty where there is but one.
     """
 
     host: str
@@ -40,6 +41,7 @@ class RankFailure:
     reason: str
     started: float = 0.0
     stopped: bool = False
+    attempt: str = ""
 
     @property
     def is_consequence(self) -> bool:
@@ -57,24 +59,49 @@ class RankFailure:
         return asdict(self)
 
 
-def first_failure(failures: Iterable[RankFailure]) -> RankFailure | None:
-    """The failure that began it: the earliest that is not a consequence of another one.
+@dataclass
+class Attempts:
+    """torchrun's attempts, each host's in the order in which it saw them.
 
-    Where torchrun has started all ranks again, what failed before the last start is forgotten.
+    All ranks of all hosts are started together, so an attempt is over everywhere as soon as one host has seen the next.
+    A rank's own start says nothing of the others: on a busy machine one may fail before another one has started.
     """
-    known = list(failures)
-    last_start = max((failure.started for failure in known), default=0.0)
-    counted = [failure for failure in known if failure.rank is None or failure.time >= last_start]
-    return min(counted, key=lambda failure: (failure.is_consequence, failure.time), default=None)
+
+    _seen: dict[str, list[str]] = field(default_factory=dict)
+
+    def note(self, host: str, attempt: str) -> None:
+        """A host's ranks are started; an attempt that it has had before is no news."""
+        seen = self._seen.setdefault(host, [])
+        if attempt not in seen:
+            seen.append(attempt)
+
+    def is_over(self, attempt: str) -> bool:
+        """Whether another attempt followed this one."""
+        return any(attempt in seen[:-1] for seen in self._seen.values())
+
+    def counted(self, failures: Iterable[RankFailure]) -> list[RankFailure]:
+        """The failures that no later attempt has made up for; a host's own failure is for good."""
+        return [failure for failure in failures if failure.rank is None or not self.is_over(failure.attempt)]
+
+
+def first_failure(failures: Iterable[RankFailure]) -> RankFailure | None:
+    """The failure that began it: the earliest that is not a consequence of another one."""
+    return min(failures, key=lambda failure: (failure.is_consequence, failure.time), default=None)
 
 
 @dataclass(frozen=True)
 class RankProcess:
-    """The processes of one rank on this host: its supervisor and the leader of the script's process group."""
+    """The processes of one rank on this host: its supervisor and the leader of the script's process group.
+
+    `attempt` is the one of torchrun's attempts that they are part of, empty where there is but one; `started` is on the
+    machine's monotonic clock, in seconds.
+    """
 
     rank: int
     supervisor: int
     script: int
+    attempt: str = ""
+    started: float = 0.0
 
 
 def announce(directory: Path, process: RankProcess) -> None:
@@ -88,8 +115,9 @@ def report_failure(directory: Path, failure: RankFailure) -> None:
 
 
 def read_processes(directory: Path) -> list[RankProcess]:
-    """The ranks that were announced on this host."""
-    return [RankProcess(**document) for document in _read(directory, "process-*.json")]
+    """The ranks that were announced on this host, in the order of their starts."""
+    found = [RankProcess(**document) for document in _read(directory, "process-*.json")]
+    return sorted(found, key=lambda process: process.started)
 
 
 def read_failures(directory: Path) -> list[RankFailure]:

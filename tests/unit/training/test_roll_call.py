@@ -22,11 +22,18 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def cluster(*, leader_ends: bool = False, deciding: tuple[str, ...] = HOSTS) -> Iterator[tuple[Leader, Join]]:
+def cluster(
+    *, leader_ends: bool = False, deciding: tuple[str, ...] = HOSTS, restarts: bool = False
+) -> Iterator[tuple[Leader, Join]]:
     """A leader that listens, and what makes a host join it."""
     port = free_port()
     leader = Leader(
-        "algo-1", HOSTS, silence_seconds=SILENCE, rank_failure_ends=True, leader_ends=leader_ends, deciding=deciding
+        "algo-1",
+        HOSTS,
+        silence_seconds=SILENCE,
+        rank_failure_ends=not restarts,
+        leader_ends=leader_ends,
+        deciding=deciding,
     )
     leader.listen("127.0.0.1", port, Welcome("run", "public key of the leader"))
     members: list[Member] = []
@@ -131,3 +138,41 @@ def test_failed_rank_whose_host_never_ends_is_no_success() -> None:
         assert verdict is not None
         assert verdict.exit_code == 5
         assert verdict.reason.startswith("ValueError: the data is wrong (rank 2 on algo-2)")
+
+
+def test_failure_of_an_earlier_attempt_is_not_the_reason_although_its_host_reports_no_other() -> None:
+    """1.9, 5.9: the ranks of algo-2 ended well the second time, and those of algo-3 had not started yet."""
+    with cluster(restarts=True) as (leader, join):
+        second, third = join("algo-2"), join("algo-3")
+        wait_until(lambda: leader.missing == [], "everyone")
+        for host in (leader, second, third):
+            host.tell_attempt("algo-1:1")
+        second.tell_failure(RankFailure("algo-2", 1, 100.0, 3, "ValueError: transient", attempt="algo-1:1"))
+        third.tell_failure(RankFailure("algo-3", 2, 100.1, 1, "ValueError: as transient", attempt="algo-1:1"))
+        for host in (leader, second):
+            host.tell_attempt("algo-1:2")
+        leader.tell_failure(RankFailure("algo-1", 0, 200.0, 5, "ValueError: for good", attempt="algo-1:2"))
+        second.tell_ended(0, "")
+        third.tell_ended(1, "torchrun ended with exit code 1")
+        leader.tell_ended(1, "torchrun ended with exit code 1")
+        wait_until(leader.verdict, "the verdict")
+        verdict = leader.verdict()
+        assert verdict is not None
+        assert (verdict.exit_code, verdict.reason) == (5, "ValueError: for good (rank 0 on algo-1)")
+
+
+def test_failure_that_no_other_attempt_followed_is_the_reason() -> None:
+    """1.9, 5.9: torchrun was allowed more attempts, and came to none."""
+    with cluster(restarts=True) as (leader, join):
+        second, third = join("algo-2"), join("algo-3")
+        wait_until(lambda: leader.missing == [], "everyone")
+        second.tell_attempt("algo-1:1")
+        second.tell_failure(RankFailure("algo-2", 1, 100.0, 3, "ValueError: label 11", attempt="algo-1:1"))
+        leader.tell_attempt("algo-1:1")
+        third.tell_attempt("algo-1:1")
+        for host in (leader, second, third):
+            host.tell_ended(1, "torchrun ended with exit code 1")
+        wait_until(leader.verdict, "the verdict")
+        verdict = leader.verdict()
+        assert verdict is not None
+        assert (verdict.exit_code, verdict.reason) == (3, "ValueError: label 11 (rank 1 on algo-2)")
