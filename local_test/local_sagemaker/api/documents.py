@@ -75,7 +75,7 @@ def _loader() -> Any:
     truth, left_out = "tag:yaml.org,2002:bool", {"tag:yaml.org,2002:timestamp"}
 
     class PlainLoader(yaml.SafeLoader):
-        yaml_implicit_resolvers = {
+        yaml_implicit_resolvers = {  # noqa: RUF012 - as PyYAML has it
             first: [
                 (tag, pattern) for tag, pattern in rules if tag not in left_out and (tag != truth or first in "tTfF")
             ]

@@ -10,7 +10,7 @@ from local_sagemaker.errors import UnknownOperationError
 
 @lru_cache(maxsize=4)
 def service_model(service: str = "sagemaker") -> Any:
-    """The ``ServiceModel`` of botocore; half a second the first time, so it is read when a document is to be checked."""
+    """The ``ServiceModel`` of botocore; half a second the first time, so only who checks a document reads it."""
     from botocore.loaders import Loader  # noqa: PLC0415 - no verb pays for it that checks nothing
     from botocore.model import ServiceModel  # noqa: PLC0415
 

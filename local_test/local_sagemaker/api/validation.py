@@ -6,6 +6,7 @@ when the request has reached it. Here all of it is checked before.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -16,6 +17,7 @@ from local_sagemaker.api.service_model import input_shape
 from local_sagemaker.errors import ValidationError
 
 SHOWN_CHARACTERS = 200
+SHOWN_VALUES = 30
 LENGTHS = {"string": "length", "blob": "length", "list": "length", "map": "length"}
 NUMBERS = {"integer": (int,), "long": (int,), "float": (int, float), "double": (int, float)}
 # Java's classes that Python's re does not have, inside of a bracket or not.
@@ -117,7 +119,7 @@ def _scalar(shape: Any, value: Any, path: str) -> Iterator[str]:
 def _string(shape: Any, value: str, path: str) -> Iterator[str]:
     yield from _size(shape, value, path)
     if shape.enum and value not in shape.enum:
-        yield _broken(value, path, f"Member must satisfy enum value set: [{', '.join(shape.enum)}]")
+        yield _broken(value, path, f"Member must satisfy enum value set: [{_some(shape.enum, value)}]")
     pattern = shape.metadata.get("pattern")
     compiled = _compile(pattern) if pattern else None
     if compiled is not None and not compiled.fullmatch(value):
@@ -154,6 +156,14 @@ def _wrong_type(value: Any, path: str, expected: str) -> str:
 def _show(value: Any) -> str:
     text = str(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+
+
+def _some(values: list[str], wanted: str) -> str:
+    """The values of an enumeration; of hundreds, those that look like what was wanted."""
+    if len(values) <= SHOWN_VALUES:
+        return ", ".join(values)
+    near = difflib.get_close_matches(wanted, values, 5, 0.3) or values[:5]
+    return f"{', '.join(near)} and {len(values) - len(near)} more"
 
 
 def _camel(name: str) -> str:

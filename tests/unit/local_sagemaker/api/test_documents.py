@@ -1,0 +1,56 @@
+"""Request documents, from files and under flags."""
+
+import io
+
+import pytest
+from local_sagemaker.api.documents import merge, read_request
+from local_sagemaker.errors import UsageError
+
+
+def test_json_and_yaml_say_the_same(tmp_path):
+    (tmp_path / "job.json").write_text('{"TrainingJobName": "a", "StoppingCondition": {"MaxRuntimeInSeconds": 60}}')
+    (tmp_path / "job.yaml").write_text("TrainingJobName: a\nStoppingCondition:\n  MaxRuntimeInSeconds: 60\n")
+    assert read_request(tmp_path / "job.json") == read_request(tmp_path / "job.yaml")
+
+
+def test_yaml_makes_no_dates_and_no_truths_of_words(tmp_path):
+    (tmp_path / "job.yaml").write_text("a: 2026-01-31\nb: on\nc: no\nd: true\ne: null\nf: '10'\n")
+    assert read_request(tmp_path / "job.yaml") == {
+        "a": "2026-01-31",
+        "b": "on",
+        "c": "no",
+        "d": True,
+        "e": None,
+        "f": "10",
+    }
+
+
+def test_a_dash_is_standard_input(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"TrainingJobName": "a"}'))
+    assert read_request(tmp_path.__class__("-")) == {"TrainingJobName": "a"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("job.json", "{", "line 1, column 2"),
+        ("job.yaml", "a: [1\nb: 2", "line 2"),
+        ("job.yaml", "just words", "holds a str"),
+        ("job.yaml", "a: !!python/object/apply:os.system ['true']", "line 1"),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_its_place(tmp_path, name, text, words):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=words):
+        read_request(tmp_path / name)
+
+
+def test_an_absent_file_is_told(tmp_path):
+    with pytest.raises(UsageError, match=r"job\.json cannot be read"):
+        read_request(tmp_path / "job.json")
+
+
+def test_flags_win_and_what_they_do_not_say_stays():
+    document = {"A": {"B": 1, "C": [1, 2]}, "D": "x"}
+    assert merge(document, {"A": {"C": [3]}, "D": None, "E": 1}) == {"A": {"B": 1, "C": [3]}, "D": "x", "E": 1}
+    assert document == {"A": {"B": 1, "C": [1, 2]}, "D": "x"}

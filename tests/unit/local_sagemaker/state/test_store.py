@@ -1,0 +1,159 @@
+"""Records: what is kept, who runs it, and what a killed process cannot lose."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from local_sagemaker.errors import ResourceInUseError, ResourceNotFoundError, UsageError, ValidationError
+from local_sagemaker.state.records import Kind, Runner
+from local_sagemaker.state.store import MetricPoint, Store
+
+JOB = Kind.TRAINING_JOB
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / ".byoc" / "state.sqlite")
+
+
+def test_a_record_is_read_back_as_it_was_written_by_any_process(store, tmp_path):
+    store.create(JOB, "one", {"TrainingJobName": "one"}, {"TrainingJobStatus": "InProgress"})
+    record = Store(tmp_path / ".byoc" / "state.sqlite").get(JOB, "one")
+    assert (record.request, record.status) == ({"TrainingJobName": "one"}, "InProgress")
+    assert record.description["CreationTime"] == record.created_at
+
+
+def test_a_jobs_name_is_used_once(store):
+    """1.20."""
+    store.create(JOB, "one", {}, {})
+    with pytest.raises(ResourceInUseError, match=r"ResourceInUse.*already exists \(one\)"):
+        store.create(JOB, "one", {}, {})
+
+
+@pytest.mark.parametrize("kind", [Kind.MODEL, Kind.ENDPOINT_CONFIG, Kind.ENDPOINT])
+def test_a_second_model_configuration_or_endpoint_is_a_validation_error(store, kind):
+    """23.3."""
+    store.create(kind, "one", {}, {})
+    with pytest.raises(ValidationError, match="Cannot create already existing"):
+        store.create(kind, "one", {}, {})
+
+
+def test_what_is_absent_is_named_in_the_services_words(store):
+    with pytest.raises(ResourceNotFoundError, match="Requested resource not found"):
+        store.get(JOB, "absent")
+    with pytest.raises(ValidationError, match='Could not find endpoint configuration "absent"'):
+        store.get(Kind.ENDPOINT_CONFIG, "absent")
+
+
+def test_changes_of_many_threads_all_arrive(store):
+    store.create(JOB, "one", {}, {"n": 0})
+
+    def count():
+        for _ in range(25):
+            store.change(JOB, "one", lambda description: description.update(n=description["n"] + 1))
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.get(JOB, "one").description["n"] == 100
+
+
+def test_a_change_that_raises_changes_nothing(store):
+    store.create(JOB, "one", {}, {"n": 0})
+
+    def spoil(description):
+        description["n"] = 1
+        raise KeyError("spoilt")
+
+    with pytest.raises(KeyError):
+        store.change(JOB, "one", spoil)
+    assert store.get(JOB, "one").description["n"] == 0
+
+
+def test_another_processs_change_is_seen_by_the_version_and_the_own_is_not(store, tmp_path):
+    store.create(JOB, "one", {}, {})
+    seen = store.data_version()
+    store.change(JOB, "one", lambda description: description.update(mine=True))
+    assert store.data_version() == seen
+    Store(tmp_path / ".byoc" / "state.sqlite").change(JOB, "one", lambda description: description.update(theirs=True))
+    assert store.data_version() != seen
+
+
+def test_metrics_come_back_in_the_order_of_time(store):
+    store.create(JOB, "one", {}, {})
+    store.put_metrics(JOB, "one", [MetricPoint("loss", 0.2, 20.0, "algo-1"), MetricPoint("loss", 0.9, 10.0, "algo-2")])
+    store.put_metrics(JOB, "one", [MetricPoint("accuracy", 0.5, 15.0)])
+    assert [point.value for point in store.metrics(JOB, "one")] == [0.9, 0.5, 0.2]
+    assert [point.host for point in store.metrics(JOB, "one", "loss")] == ["algo-2", "algo-1"]
+
+
+def test_a_record_is_abandoned_when_its_process_is_gone_although_the_number_lives_on(store):
+    record = store.create(JOB, "one", {}, {"TrainingJobStatus": "InProgress"})
+    assert not record.is_abandoned
+    assert store.assign(JOB, "one", Runner(os.getpid(), "12")).is_abandoned
+    assert not store.claim(JOB, "one").is_abandoned
+
+
+def test_a_process_that_waits_to_be_reaped_runs_nothing(store):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    store.create(JOB, "one", {}, {"TrainingJobStatus": "InProgress"})
+    assert not store.assign(JOB, "one", Runner.of(child.pid)).is_abandoned
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert store.get(JOB, "one").is_abandoned
+    child.wait()
+
+
+def test_a_committed_change_outlives_kill_9_at_any_moment(store, tmp_path):
+    """What the process said it had written is there, each of ten times."""
+    program = (
+        "import sys; from pathlib import Path; from local_sagemaker.state.store import Store\n"
+        "from local_sagemaker.state.records import Kind\n"
+        "store = Store(Path(sys.argv[1])); n = store.get(Kind.TRAINING_JOB, 'one').description['n']\n"
+        "while True:\n"
+        "    n += 1; store.change(Kind.TRAINING_JOB, 'one', lambda d: d.update(n=n)); print(n, flush=True)\n"
+    )
+    store.create(JOB, "one", {}, {"n": 0})
+    for turn in range(10):
+        child = subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path / ".byoc" / "state.sqlite")], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(3 + 7 * turn):
+            child.stdout.readline()
+        child.send_signal(signal.SIGKILL)
+        said = [int(line) for line in child.communicate()[0].split()]
+        assert store.get(JOB, "one").description["n"] >= max(said, default=3 + 7 * turn)
+
+
+def test_a_file_that_is_no_database_is_told_and_left_alone(tmp_path):
+    (tmp_path / "state.sqlite").write_text("no database, but long enough to be taken for a header of one" * 4)
+    with pytest.raises(UsageError, match="cannot be read"):
+        Store(tmp_path / "state.sqlite").find()
+    assert (tmp_path / "state.sqlite").read_text().startswith("no database")
+
+
+def test_a_layout_of_the_future_is_refused(store):
+    store.find()
+    store._connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(UsageError, match="has layout 99"):
+        Store(store._database).find()
+
+
+def test_a_stop_does_not_change_what_has_ended(store):
+    store.create(JOB, "one", {}, {"TrainingJobStatus": "Completed"})
+    assert store.request_stop(JOB, "one").status == "Completed"
+    store.create(JOB, "two", {}, {"TrainingJobStatus": "InProgress"})
+    assert store.request_stop(JOB, "two").status == "Stopping"
+
+
+def test_the_newest_come_first(store):
+    for name in ("one", "two"):
+        store.create(JOB, name, {}, {})
+        time.sleep(0.002)  # two records of one instant have no order
+    assert [record.name for record in store.find(JOB)] == ["two", "one"]
