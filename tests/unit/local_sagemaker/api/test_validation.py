@@ -36,16 +36,16 @@ def test_a_request_that_the_service_takes_is_taken():
         (
             {"TrainingJobName": "a b"},
             (
-                "1 validation error detected: Value 'a b' at 'trainingJobName' failed to satisfy constraint: Member must"
-                " satisfy regular expression pattern: [a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"
+                "1 validation error detected: Value 'a b' at 'trainingJobName' failed to satisfy constraint: Member"
+                " must satisfy regular expression pattern: [a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"
             ),
         ),
         ({"RoleArn": None}, "Value null at 'roleArn' failed to satisfy constraint: Member must not be null"),
         (
             {"StoppingCondition": {"MaxRuntimeInSeconds": 0}},
             (
-                "Value '0' at 'stoppingCondition.maxRuntimeInSeconds' failed to satisfy constraint: Member must have value"
-                " greater than or equal to 1"
+                "Value '0' at 'stoppingCondition.maxRuntimeInSeconds' failed to satisfy constraint: Member must have"
+                " value greater than or equal to 1"
             ),
         ),
         (
