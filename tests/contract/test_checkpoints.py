@@ -4,11 +4,14 @@ import hashlib
 import json
 import random
 import signal
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import pairwise
 
 from sagemaker_byoc import atomic
 
@@ -18,26 +21,43 @@ from tests.support.training import RunningJob, job_environment
 
 RUNS = 50
 INTERVAL = 3
+MOST_STEPS = 8
 Start = Callable[..., AbstractContextManager[RunningJob]]
 
 
 def test_no_kill_at_any_moment_tears_a_checkpoint_or_costs_more_than_one_interval(opt_ml: OptMl) -> None:
-    """7.3, 7.5, 7.6: 50 runs of one training, each killed at a random moment."""
+    """7.3, 7.5, 7.6: 50 runs of one training, each killed at a random moment of a save or between two."""
     chance = random.Random(20)  # noqa: S311 - moments, no secrets
     reached, torn_writes = 0, 0
+    saves: list[float] = []
     for run in range(RUNS):
-        resumed, state, last = run_and_kill(opt_ml, chance.uniform(0, 0.12))
-        assert reached - resumed <= INTERVAL, f"run {run}: step {reached} was reached, step {resumed} resumed"
-        assert state == state_after(resumed)
-        reached = last
+        moment = chance.random() * (statistics.median(saves) if saves else 0)
+        killed = run_and_kill(opt_ml, chance.randint(0, MOST_STEPS), moment)
+        assert reached - killed.resumed <= INTERVAL, (
+            f"run {run}: step {reached} was reached, step {killed.resumed} resumed"
+        )
+        assert killed.state == state_after(killed.resumed)
+        reached = killed.reached
+        saves += killed.saves
         torn_writes += any(name.startswith(atomic.UNFINISHED) for name in atomic.names(opt_ml.base))
     assert torn_writes >= 5, "the kills did not meet a write; this test has shown little"
     assert reached > RUNS, "hardly a step was made; this test has shown little"
-    assert len(atomic.names(opt_ml.base / "checkpoints")) == 2
+    run_and_kill(opt_ml, INTERVAL + 1, 0)  # a save that came to its end deletes what killed ones could not any more
+    assert len(atomic.names(opt_ml.base / "checkpoints")) <= 3  # and this kill may have met the deletion itself
 
 
-def run_and_kill(opt_ml: OptMl, seconds: float) -> tuple[int, str, int]:
-    """Let it train for some time once it has resumed. The step and state resumed from, and the last step printed."""
+@dataclass(frozen=True)
+class Killed:
+    """A run: the step and state it went on from, the last step it printed, the seconds that each of its saves took."""
+
+    resumed: int
+    state: str
+    reached: int
+    saves: list[float]
+
+
+def run_and_kill(opt_ml: OptMl, steps: int, seconds: float) -> Killed:
+    """Let it train for so many steps, however long they take here, and some seconds more."""
     process = subprocess.Popen(
         [sys.executable, str(program("checkpoints_for_ever") / "train.py")],
         env=job_environment(opt_ml),
@@ -47,12 +67,15 @@ def run_and_kill(opt_ml: OptMl, seconds: float) -> tuple[int, str, int]:
     )
     assert process.stdout is not None
     first = process.stdout.readline().split()
+    printed = [time.monotonic() for _ in range(steps) if process.stdout.readline()]
     time.sleep(seconds)  # the random moment itself, nothing is awaited
     process.send_signal(signal.SIGKILL)
     rest, errors = process.communicate(timeout=30)
     assert process.returncode == -signal.SIGKILL, errors
-    steps = [int(line.split()[1]) for line in rest.splitlines() if line.startswith("step ") and line.split()[1:]]
-    return int(first[1]), first[2], steps[-1] if steps else int(first[1])
+    resumed = int(first[1])
+    more = [int(line.split()[1]) for line in rest.splitlines() if line.startswith("step ") and line.split()[1:]]
+    saves = [after - before for before, after in pairwise(printed)][INTERVAL - 1 :: INTERVAL]
+    return Killed(resumed, first[2], more[-1] if more else resumed + steps, saves)
 
 
 def state_after(steps: int) -> str:
