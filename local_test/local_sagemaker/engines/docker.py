@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import shlex
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from ipaddress import ip_network
+from functools import cached_property
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,17 @@ import docker.errors
 import docker.types
 from requests.exceptions import RequestException
 
-from local_sagemaker.engines.base import SERVING_PORT, Chunk, ContainerPlan, NetworkPlan
-from local_sagemaker.errors import EngineMissingError, UsageError
+from local_sagemaker.engines.base import SERVING_PORT, SHARED_NETWORK, Chunk, ContainerPlan, FoundContainer, NetworkPlan
+from local_sagemaker.engines.docker_command import LOOPBACK, network_command, run_command
+from local_sagemaker.engines.gpus import parse_gpus
+from local_sagemaker.engines.overlay import overlay_options
+from local_sagemaker.errors import EngineMissingError, LocalSageMakerError, UsageError
 
-LOOPBACK = "127.0.0.1"
 # Each container holds a connection for its log and one for its end; a job has 20 hosts at most.
 MAX_CONNECTIONS = 64
 # Within a job's network; below it is the gateway.
 FIRST_ADDRESS = 10
+REMOVAL_SECONDS = 30
 
 
 def docker_answers() -> bool:
@@ -70,34 +74,11 @@ class DockerEngine:
 
     def describe(self, plan: ContainerPlan) -> str:
         """The ``docker run`` command that ``start`` amounts to; before the network is made, without addresses."""
-        words = ["docker", "run", "--name", plan.name, "--hostname", plan.hostname, "--network", plan.network]
-        if plan.has_peers:
-            words += ["--network-alias", plan.hostname, "--detach"]
-            if plan.hostname in plan.addresses:
-                words += ["--ip", plan.addresses[plan.hostname]]
-            for host, where in plan.addresses.items():
-                words += ["--add-host", f"{host}:{where}"]
-        words += ["--shm-size", str(plan.limits.shm_bytes)]
-        if plan.limits.memory_bytes is not None:
-            words += ["--memory", str(plan.limits.memory_bytes), "--memory-swap", str(plan.limits.memory_bytes)]
-        if plan.limits.cpus is not None:
-            words += ["--cpus", f"{plan.limits.cpus:g}"]
-        for key, value in sorted(plan.labels.items()):
-            words += ["--label", f"{key}={value}"]
-        for key, value in sorted(plan.environment.items()):
-            words += ["--env", f"{key}={value}"]
-        for mount in plan.mounts:
-            words += ["--volume", f"{mount.source}:{mount.target}{':ro' if mount.read_only else ''}"]
-        if plan.port is not None:
-            words += ["--publish", f"{LOOPBACK}:{plan.port or ''}:{SERVING_PORT}"]
-        return shlex.join([*words, plan.image, plan.command])
+        return run_command(plan)
 
     def describe_network(self, plan: NetworkPlan) -> str:
         """The ``docker network create`` command that ``network`` amounts to."""
-        words = ["docker", "network", "create", *(["--internal"] if plan.isolated else [])]
-        for key, value in sorted(plan.labels.items()):
-            words += ["--label", f"{key}={value}"]
-        return shlex.join([*words, plan.name])
+        return network_command(plan)
 
     @contextmanager
     def network(self, plan: NetworkPlan) -> Iterator[Mapping[str, str]]:
@@ -142,15 +123,25 @@ class DockerEngine:
             with suppress(docker.errors.NotFound):
                 network.remove()
 
+    def has_image(self, reference: str) -> bool:
+        """Whether this engine has the image; see ``Engine.has_image``."""
+        try:
+            self.client.images.get(reference)
+        except docker.errors.NotFound:
+            return False
+        except docker.errors.APIError:  # no reference at all
+            return False
+        return True
+
     def start(self, plan: ContainerPlan) -> DockerContainer:
         """Create the container, attach to its output, then start it, so that no byte of the log is missed.
 
         Raises:
-            EngineMissingError: if the image is absent.
+            EngineMissingError: if the image is absent, or there is no GPU and the plan wants one.
             UsageError: if the port is taken, or Docker refuses the plan.
         """
         try:
-            container = self.client.containers.create(plan.image, [plan.command], **self._options(plan))
+            container = self.client.containers.create(plan.image, list(plan.words), **self._options(plan))
         except docker.errors.ImageNotFound as error:
             raise EngineMissingError(
                 f"there is no image {plan.image}",
@@ -167,24 +158,85 @@ class DockerEngine:
             container.start()
             container.reload()
         except docker.errors.APIError as error:
-            container.remove(force=True, v=True)
+            _remove(container)
             raise _refused(plan, error) from error
         except BaseException:
-            container.remove(force=True, v=True)
+            _remove(container)
             raise
-        return DockerContainer(container, chunks)
+        return DockerContainer(container, chunks, plan.container_port, self._network_settings(container))
+
+    def adopt(self, name: str) -> DockerContainer:
+        """Take over a container; its log is given from the beginning. See ``Engine.adopt``."""
+        try:
+            container = self.client.containers.get(name)
+        except docker.errors.NotFound as error:
+            raise UsageError(
+                f"there is no container {name}", "expected one that this engine has", "see `byoc ps`"
+            ) from error
+        settings = self._network_settings(container)
+        return DockerContainer(container, _log_from_the_beginning(container), _main_port(settings), settings)
+
+    def find(self, labels: Mapping[str, str | None]) -> list[FoundContainer]:
+        """The containers that carry the labels, ended ones too; see ``Engine.find``."""
+        found = []
+        for container in self._containers(labels):
+            state, settings = container.attrs["State"], container.attrs["NetworkSettings"]
+            ended = state["Status"] in {"exited", "dead"}
+            code = int(state["ExitCode"]) if ended else None
+            port = _published_port(settings, _main_port(settings))
+            found.append(FoundContainer(container.name, container.labels, bool(state["Running"]), code, port))
+        return found
+
+    def remove_all(self, labels: Mapping[str, str | None]) -> int:
+        """Remove containers, then networks, that carry the labels; see ``Engine.remove_all``."""
+        if not labels:
+            raise ValueError("no labels")
+        containers = self._containers(labels)
+        for container in containers:
+            _remove(container)
+        networks = self.client.networks.list(filters={"label": _filters(labels)})
+        for network in networks:
+            with suppress(docker.errors.NotFound):
+                network.remove()
+        return len(containers) + len(networks)
+
+    def _containers(self, labels: Mapping[str, str | None]) -> list[Any]:
+        found = self.client.containers.list(all=True, ignore_removed=True, filters={"label": _filters(labels)})
+        return list(found)
+
+    def _network_settings(self, container: Any) -> dict[str, Any]:
+        """Its own, or those of the container whose network it shares."""
+        mode = container.attrs["HostConfig"]["NetworkMode"]
+        if mode.startswith(SHARED_NETWORK):
+            container = self.client.containers.get(mode.removeprefix(SHARED_NETWORK))
+        return dict(container.attrs["NetworkSettings"])
 
     def _options(self, plan: ContainerPlan) -> dict[str, Any]:
         options: dict[str, Any] = {
             "name": plan.name,
-            "hostname": plan.hostname,
+            "hostname": None if plan.shares_network else plan.hostname,
+            "entrypoint": list(plan.entrypoint[:1]) or None,
+            "read_only": plan.read_only_root,
+            "tmpfs": dict.fromkeys(plan.tmpfs, ""),
+            "user": plan.user,
             "environment": dict(plan.environment),
             "labels": dict(plan.labels),
             "shm_size": plan.limits.shm_bytes,
-            "volumes": {
-                str(mount.source): {"bind": mount.target, "mode": "ro" if mount.read_only else "rw"}
+            # A list, because two mounts may show the same folder.
+            "volumes": [
+                f"{mount.source}:{mount.target}:{'ro' if mount.read_only else 'rw'}"
                 for mount in plan.mounts
-            },
+                if mount.changes is None
+            ],
+            "mounts": [
+                docker.types.Mount(
+                    mount.target,
+                    None,
+                    driver_config=docker.types.DriverConfig("local", overlay_options(mount.source, mount.changes)),
+                )
+                for mount in plan.mounts
+                if mount.changes is not None
+            ],
         }
         if plan.has_peers:
             options["network"] = plan.network
@@ -201,11 +253,13 @@ class DockerEngine:
             options["mem_limit"] = options["memswap_limit"] = plan.limits.memory_bytes
         if plan.limits.cpus is not None:
             options["nano_cpus"] = int(plan.limits.cpus * 1e9)
+        if plan.limits.gpus is not None:
+            options["device_requests"] = [_gpu_request(plan.limits.gpus)]
         if plan.network == "none":
             # A host of a job always finds itself by name; without a network Docker does not see to that.
             options["extra_hosts"] = {plan.hostname: LOOPBACK}
-        if plan.port is not None:
-            options["ports"] = {f"{SERVING_PORT}/tcp": (LOOPBACK, plan.port or None)}
+        ports = {} if plan.port is None else {f"{plan.container_port}/tcp": (LOOPBACK, plan.port or None)}
+        options["ports"] = {f"{port}/tcp": (LOOPBACK, None) for port in plan.publish} | ports
         return options
 
     def _remove_if_made(self, plan: ContainerPlan) -> None:
@@ -214,31 +268,59 @@ class DockerEngine:
             if plan.labels.items() <= container.labels.items():
                 container.remove(force=True, v=True)
 
-    def give_back(self, directory: Path, image: str) -> None:
-        """Change the owner of what root wrote in the container to the invoking user, where that is not root."""
+    def give_back(self, directory: Path, image: str, labels: Mapping[str, str] | None = None) -> None:
+        """Change the owner of what root wrote in the container to the invoking user, where that is not root.
+
+        Raises:
+            UsageError: if Docker refuses, or the image cannot do it.
+        """
         user = os.getuid()
-        if user == 0 or not directory.exists():
+        if user == 0 or not directory.exists() or not _has_files_of_others(directory, user):
             return
-        self.client.containers.run(
-            image,
-            ["-R", f"{user}:{os.getgid()}", "/byoc-job"],
-            entrypoint="chown",
-            volumes={str(directory): {"bind": "/byoc-job", "mode": "rw"}},
-            network_mode="none",
-            user="0:0",
-            remove=True,
-        )
+        # A rootless engine's root is the invoking user.
+        owner = "0:0" if self._is_rootless() else f"{user}:{os.getgid()}"
+        try:
+            container = self.client.containers.create(
+                image,
+                ["-R", "-h", owner, "/byoc-job"],
+                entrypoint=["chown"],
+                volumes={str(directory): {"bind": "/byoc-job", "mode": "rw"}},
+                network_mode="none",
+                user="0:0",
+                labels=dict(labels or {}),
+            )
+            try:
+                container.start()
+                code = container.wait()["StatusCode"]
+            finally:
+                _remove(container)
+        except docker.errors.APIError as error:
+            raise _not_given_back(directory, error.explanation or str(error)) from error
+        if code != 0:
+            raise _not_given_back(directory, f"chown in {image} ended with exit code {code}")
+
+    def _is_rootless(self) -> bool:
+        return "name=rootless" in self.client.info().get("SecurityOptions", ())
 
 
 class DockerContainer:
     """A started container, with a thread that waits for its end."""
 
-    def __init__(self, container: Any, chunks: Iterator[tuple[bytes | None, bytes | None]]) -> None:
+    def __init__(
+        self,
+        container: Any,
+        chunks: Iterator[tuple[bytes | None, bytes | None]],
+        container_port: int,
+        network_settings: Mapping[str, Any],
+    ) -> None:
         self._container = container
+        self._container_port = container_port
+        self._network_settings = network_settings
         self._chunks = chunks
         self._ended = threading.Event()
         self._exit_code = 0
-        self.port = _published_port(container.attrs)
+        self.name = str(container.name)
+        self.port = _published_port(network_settings, container_port)
         threading.Thread(target=self._await_end, name=f"wait-{container.name}", daemon=True).start()
 
     def _await_end(self) -> None:
@@ -273,19 +355,98 @@ class DockerContainer:
                     self._container.kill(signal="SIGKILL")
         return self.wait()
 
+    @cached_property
+    def address(self) -> tuple[str, int] | None:
+        """Its own address where this machine is on its network, else the published port; see ``Running.address``."""
+        for network in self._network_settings["Networks"].values():
+            if is_on_link(network["IPAddress"], network["IPPrefixLen"]):
+                return network["IPAddress"], self._container_port
+        return None if self.port is None else (LOOPBACK, self.port)
+
+    def kill(self, number: int) -> None:
+        """Send a signal to process 1; see ``Running.kill``."""
+        with suppress(docker.errors.APIError):  # it may have ended
+            self._container.kill(signal=number)
+
     def remove(self) -> None:
         """Kill it if it runs, and delete it with its anonymous volumes."""
-        with suppress(docker.errors.NotFound):
-            self._container.remove(force=True, v=True)
+        _remove(self._container)
 
 
-def _published_port(attributes: dict[str, Any]) -> int | None:
-    bindings = attributes["NetworkSettings"]["Ports"].get(f"{SERVING_PORT}/tcp")
+def is_on_link(address: str, prefix: int) -> bool:
+    """Whether this machine has an address of its own in the network of ``address``, so that no gateway is between.
+
+    It has on a bridge of the local engine; it has not where the engine runs in a virtual machine or without root.
+    """
+    if not address:
+        return False
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((address, 9))  # sends nothing: the system chooses the way
+        except OSError:
+            return False
+        own = str(probe.getsockname()[0])
+    return ip_address(own) in ip_network(f"{address}/{prefix}", strict=False)
+
+
+def _remove(container: Any) -> None:
+    try:
+        container.remove(force=True, v=True)
+    except docker.errors.NotFound:
+        pass
+    except docker.errors.APIError as error:
+        if error.status_code != 409:
+            raise
+        with suppress(docker.errors.DockerException, RequestException):  # another removes it at this moment
+            container.wait(condition="removed", timeout=REMOVAL_SECONDS)
+
+
+def _log_from_the_beginning(container: Any) -> Iterator[tuple[bytes | None, bytes | None]]:
+    yield from container.attach(stdout=True, stderr=True, stream=True, logs=True, demux=True)
+
+
+def _filters(labels: Mapping[str, str | None]) -> list[str]:
+    return [key if value is None else f"{key}={value}" for key, value in labels.items()]
+
+
+def _main_port(settings: Mapping[str, Any]) -> int:
+    published = [int(key.partition("/")[0]) for key, bindings in (settings["Ports"] or {}).items() if bindings]
+    return SERVING_PORT if SERVING_PORT in published else min(published, default=SERVING_PORT)
+
+
+def _published_port(settings: Mapping[str, Any], container_port: int) -> int | None:
+    bindings = (settings["Ports"] or {}).get(f"{container_port}/tcp")
     return int(bindings[0]["HostPort"]) if bindings else None
 
 
-def _refused(plan: ContainerPlan, error: docker.errors.APIError) -> UsageError:
+def _gpu_request(text: str) -> docker.types.DeviceRequest:
+    wanted = parse_gpus(text)
+    if isinstance(wanted, int):
+        return docker.types.DeviceRequest(count=wanted, capabilities=[["gpu"]])
+    return docker.types.DeviceRequest(device_ids=list(wanted), capabilities=[["gpu"]])
+
+
+def _has_files_of_others(directory: Path, user: int) -> bool:
+    # A folder that cannot be entered is another's itself.
+    return any(path.lstat().st_uid != user for path in (directory, *directory.rglob("*")))
+
+
+def _not_given_back(directory: Path, reason: str) -> UsageError:
+    return UsageError(
+        f"{directory} has files of the container's user: {reason}",
+        "they should belong to you",
+        f"run `sudo chown -R {os.getuid()} {directory}`",
+    )
+
+
+def _refused(plan: ContainerPlan, error: docker.errors.APIError) -> LocalSageMakerError:
     reason = error.explanation or str(error)
+    if plan.limits.gpus is not None and ("device driver" in reason or "nvidia" in reason.lower()):
+        return EngineMissingError(
+            f"--gpus {plan.limits.gpus}: Docker has no GPU to give: {reason}",
+            "a job that asks for GPUs does not run on the CPU instead",
+            "install the NVIDIA container toolkit, or leave out --gpus",
+        )
     if "port is already allocated" in reason or "address already in use" in reason:
         return UsageError(
             f"port {plan.port} of {LOOPBACK} is taken", "an endpoint needs a free port", "choose another, or --port 0"

@@ -10,19 +10,26 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from local_sagemaker.engines.base import BASE_DIR, Chunk, ContainerPlan, Limits, Mount, NetworkPlan
+from local_sagemaker.engines.base import BASE_DIR, Chunk, ContainerPlan, FoundContainer, Limits, Mount, NetworkPlan
+from local_sagemaker.engines.gpus import gpu_variables
+from local_sagemaker.engines.process_marks import find_trees, mark
 from local_sagemaker.engines.process_tree import session_and_descendants
 from local_sagemaker.errors import EngineMissingError, UsageError
 
 LOOPBACK = "127.0.0.1"
 CHUNK_BYTES = 65536
+# What the image has on PATH, and its CMD.
+OWN_COMMANDS = {"train", "serve", "default"}
+IMAGE_DEFAULT = "default"
 # How long the output of a stopped tree may stay open before it is killed for good, in seconds.
 REAP_SECONDS = 10.0
+POLL_SECONDS = 0.02
 # What a surrounding job or a user's shell may have set for itself, and must not leak into this job.
 PRIVATE_PREFIXES = ("SM_", "SAGEMAKER_", "TRAINING_JOB_", "BYOC_")
 
@@ -39,9 +46,13 @@ class ProcessEngine:
         "/opt/ml is a folder named by SAGEMAKER_BASE_DIR, and channels are links to your own folders",
     )
 
+    def has_image(self, reference: str) -> bool:  # noqa: ARG002 - the protocol has it
+        """True: no image is needed."""
+        return True
+
     def describe(self, plan: ContainerPlan) -> str:
         """The ``env ... python train`` command that ``start`` amounts to."""
-        _refuse_limits(plan.limits)
+        _refuse_isolation(plan)
         ours = _own_environment(plan, plan.port or 0)
         return shlex.join(["env", *(f"{key}={value}" for key, value in sorted(ours.items())), *_argv(plan)])
 
@@ -57,37 +68,72 @@ class ProcessEngine:
         """Link the mounts below the base directory and start the runtime in a session of its own.
 
         Raises:
-            EngineMissingError: if the runtime is not installed.
-            UsageError: if the port is taken, or the plan has limits.
+            EngineMissingError: if the runtime is not installed, or there is no GPU and the plan wants one.
+            UsageError: if the port is taken, the plan asks for what only a container has, or its entrypoint cannot
+                be executed.
         """
-        _refuse_limits(plan.limits)
+        _refuse_isolation(plan)
         argv = _argv(plan)
         for mount in plan.mounts:
             _link(mount, plan.base_directory)
         port = None if plan.port is None else free_port(plan.port)
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(PRIVATE_PREFIXES)}
-        process = subprocess.Popen(
-            argv,
-            cwd=plan.base_directory,
-            env=inherited | _own_environment(plan, port),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            bufsize=0,
-        )
-        return RunningProcess(process, port)
+        try:
+            process = subprocess.Popen(
+                argv,
+                cwd=plan.base_directory,
+                env=inherited | _own_environment(plan, port),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                bufsize=0,
+            )
+        except OSError as error:
+            raise UsageError(
+                f"{argv[0]} cannot be executed: {error.strerror}",
+                "the process engine finds an entrypoint on this machine, not in the image",
+                "install it here, or use --engine docker",
+            ) from error
+        return RunningProcess(process, plan.name, port)
 
-    def give_back(self, directory: Path, image: str) -> None:
+    def find(self, labels: Mapping[str, str | None]) -> list[FoundContainer]:
+        """The trees that carry the labels; see ``Engine.find``. An ended process leaves nothing to be found."""
+        return [FoundContainer(tree.name, tree.labels, True, None, tree.port) for tree in find_trees(labels)]
+
+    def adopt(self, name: str) -> AdoptedProcess:
+        """Take over a tree; its log went to whoever started it. See ``Engine.adopt``."""
+        for tree in find_trees({}):
+            if tree.name == name:
+                return AdoptedProcess(tree.leader, name, tree.port)
+        raise UsageError(f"no process stands for {name}", "expected one that runs", "see `byoc ps`")
+
+    def remove_all(self, labels: Mapping[str, str | None]) -> int:
+        """Kill the trees that carry the labels, until none is left; see ``Engine.remove_all``."""
+        if not labels:
+            raise ValueError("no labels")
+        names: set[str] = set()
+        limit = time.monotonic() + REAP_SECONDS
+        while (trees := find_trees(labels)) and time.monotonic() < limit:
+            for tree in trees:
+                names.add(tree.name)
+                for pid in tree.pids:
+                    _signal(pid, signal.SIGKILL)
+            time.sleep(POLL_SECONDS)
+        return len(names)
+
+    def give_back(self, directory: Path, image: str, labels: Mapping[str, str] | None = None) -> None:
         """Nothing to do: the process runs as the invoking user."""
 
 
 class RunningProcess:
     """The runtime and every process below it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int | None) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], name: str, port: int | None) -> None:
         self._process = process
+        self.name = name
         self.port = port
+        self.address = None if port is None else (LOOPBACK, port)
         self._ended = threading.Event()
         threading.Thread(target=self._await_end, name=f"wait-{process.pid}", daemon=True).start()
 
@@ -119,21 +165,76 @@ class RunningProcess:
         if not self._ended.is_set():
             _signal(self._process.pid, signal.SIGTERM)
             if not self._ended.wait(grace_seconds):
-                self._kill_tree()
+                _kill_tree(self._process.pid)
         return self.wait()
+
+    def kill(self, number: int) -> None:
+        """Send the signal to the runtime; SIGKILL goes to the whole tree, as it ends a whole container."""
+        if not self._ended.is_set():
+            _signal_first(self._process.pid, number)
 
     def remove(self) -> None:
         """Kill the tree if it runs."""
         if not self._ended.is_set():
-            self._kill_tree()
+            _kill_tree(self._process.pid)
         self._ended.wait(REAP_SECONDS)
 
-    def _kill_tree(self) -> None:
-        tree = session_and_descendants(self._process.pid)
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        for pid in tree:
-            _signal(pid, signal.SIGKILL)
+
+class AdoptedProcess:
+    """A process that is no child of this one, and every process below it: nobody can tell how it ends."""
+
+    def __init__(self, pid: int, name: str, port: int | None) -> None:
+        self._pid = pid
+        self.name = name
+        self.port = port
+        self.address = None if port is None else (LOOPBACK, port)
+
+    def logs(self) -> Iterator[Chunk]:
+        """Nothing: its pipe was read by whoever started it."""
+        return iter(())
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end; see ``Running.wait``. The exit code is 137, whatever it was."""
+        limit = None if timeout is None else time.monotonic() + timeout
+        while any(tree.leader == self._pid for tree in find_trees({})):
+            if limit is not None and time.monotonic() > limit:
+                raise TimeoutError
+            time.sleep(POLL_SECONDS)
+        return 128 + signal.SIGKILL
+
+    def stop(self, grace_seconds: float) -> int:
+        """SIGTERM to the first process, after the grace SIGKILL to its whole tree."""
+        self.kill(signal.SIGTERM)
+        try:
+            return self.wait(grace_seconds)
+        except TimeoutError:
+            _kill_tree(self._pid)
+        return self.wait()
+
+    def kill(self, number: int) -> None:
+        """Send the signal to the first process, SIGKILL to the whole tree."""
+        _signal_first(self._pid, number)
+
+    def remove(self) -> None:
+        """Kill the tree if it runs."""
+        _kill_tree(self._pid)
+        with suppress(TimeoutError):
+            self.wait(REAP_SECONDS)
+
+
+def _signal_first(pid: int, number: int) -> None:
+    if number == signal.SIGKILL:
+        _kill_tree(pid)
+    else:
+        _signal(pid, number)
+
+
+def _kill_tree(leader: int) -> None:
+    tree = session_and_descendants(leader)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
+    for pid in tree:
+        _signal(pid, signal.SIGKILL)
 
 
 def free_port(port: int) -> int:
@@ -179,23 +280,39 @@ def _no_network(plan: NetworkPlan) -> UsageError:
     )
 
 
-def _refuse_limits(limits: Limits) -> None:
-    if limits != Limits():
+def _refuse_isolation(plan: ContainerPlan) -> None:
+    if replace(plan.limits, gpus=None) != Limits():
         raise UsageError(
             "--shm-size, --memory or --cpus with the process engine",
             "a plain process has this machine's memory and cores",
             "use --engine docker, or leave them out",
         )
+    if plan.read_only_root or plan.tmpfs or plan.user is not None or plan.publish:
+        raise UsageError(
+            "a read-only root, folders in memory, a user or further ports with the process engine",
+            "a plain process has this machine's files and ports, and your rights",
+            "use --engine docker, or leave them out",
+        )
 
 
 def _argv(plan: ContainerPlan) -> list[str]:
-    return [sys.executable, str(runtime_directory() / plan.command)]
+    words = [*plan.entrypoint[:1], *plan.words]
+    first, *others = (_place(plan, word) for word in words or [IMAGE_DEFAULT])
+    if not plan.entrypoint and first in OWN_COMMANDS:
+        return [sys.executable, str(runtime_directory() / first), *others]
+    return [sys.executable if first in {"python", "python3"} else first, *others]
+
+
+def _place(plan: ContainerPlan, word: str) -> str:
+    """The word, or the path on this machine if it is one below /opt/ml."""
+    return str(plan.base_directory) + word.removeprefix(BASE_DIR) if f"{word}/".startswith(f"{BASE_DIR}/") else word
 
 
 def _own_environment(plan: ContainerPlan, port: int | None) -> dict[str, str]:
     # The runtime's folder leads PYTHONPATH, because a checkout may be used without being installed.
     python_path = [str(runtime_directory().parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {"PYTHONPATH": os.pathsep.join(python_path), "PYTHONUNBUFFERED": "1", **plan.environment}
+    environment |= mark(plan.name, plan.labels) | gpu_variables(plan.limits.gpus)
     environment["SAGEMAKER_BASE_DIR"] = str(plan.base_directory)
     if port is not None:
         environment["SAGEMAKER_BIND_TO_PORT"] = str(port)
@@ -211,6 +328,6 @@ def _link(mount: Mount, base_directory: Path) -> None:
     place.symlink_to(mount.source, target_is_directory=True)
 
 
-def _signal(pid: int, number: signal.Signals) -> None:
+def _signal(pid: int, number: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)

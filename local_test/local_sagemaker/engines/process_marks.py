@@ -1,0 +1,85 @@
+"""The mark that a plain process carries in place of a container's labels: two variables, found again through /proc.
+
+Children inherit it, so it outlives whoever started them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from local_sagemaker.engines.process_tree import PROC, ProcessEntry, belonging_to, read_process_table
+
+NAME_VARIABLE = "BYOC_CONTAINER"
+LABELS_VARIABLE = "BYOC_LABELS"
+PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"
+
+
+@dataclass(frozen=True)
+class MarkedTree:
+    """The processes that stand for one container.
+
+    Attributes:
+        name: the container's.
+        labels: the container's.
+        port: where it listens, if it does.
+        leader: the id of its first process, or of the eldest that is left.
+        pids: all that live, the leader first.
+    """
+
+    name: str
+    labels: Mapping[str, str]
+    port: int | None
+    leader: int
+    pids: tuple[int, ...]
+
+
+def mark(name: str, labels: Mapping[str, str]) -> dict[str, str]:
+    """The variables that make a process findable."""
+    return {NAME_VARIABLE: name, LABELS_VARIABLE: json.dumps(dict(labels), sort_keys=True)}
+
+
+def carries(labels: Mapping[str, str], wanted: Mapping[str, str | None]) -> bool:
+    """Whether ``labels`` has all that are wanted; None stands for any value."""
+    return all(key in labels and value in {None, labels[key]} for key, value in wanted.items())
+
+
+def find_trees(wanted: Mapping[str, str | None], proc: Path = PROC) -> list[MarkedTree]:
+    """The trees of this user that carry the wanted labels; none where /proc is absent."""
+    table = read_process_table(proc)
+    named: dict[str, dict[int, dict[str, str]]] = {}
+    for entry in table:
+        environment = _read_environment(proc / str(entry.pid))
+        if LABELS_VARIABLE in environment and carries(_labels(environment), wanted):
+            named.setdefault(environment.get(NAME_VARIABLE, ""), {})[entry.pid] = environment
+    return [_tree(name, marked, table) for name, marked in sorted(named.items())]
+
+
+def _tree(name: str, marked: Mapping[int, Mapping[str, str]], table: list[ProcessEntry]) -> MarkedTree:
+    # The first process leads a session and has a parent that is not of the tree.
+    roots = [e for e in table if e.pid in marked and e.parent not in marked]
+    first = next((e.pid for e in roots if e.session == e.pid), min(marked))
+    others = {pid for one in marked for pid in (one, *belonging_to(one, table))} - {first}
+    port = marked[first].get(PORT_VARIABLE, "")
+    return MarkedTree(
+        name, _labels(marked[first]), int(port) if port.isdigit() else None, first, (first, *sorted(others))
+    )
+
+
+def _labels(environment: Mapping[str, str]) -> dict[str, str]:
+    try:
+        labels = json.loads(environment[LABELS_VARIABLE])
+    except ValueError:
+        return {}
+    return labels if isinstance(labels, dict) else {}
+
+
+def _read_environment(folder: Path) -> dict[str, str]:
+    try:
+        data = (folder / "environ").read_bytes()
+    except OSError:  # it has ended, or it is another user's
+        return {}
+    pairs = (pair.partition("=") for pair in data.decode(errors="replace").split("\0"))
+    return {key: value for key, _, value in pairs}
