@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import Literal
 
 from local_sagemaker.engines.base import ContainerPlan, Engine, Running
 
-StopReason = Literal["Stopped", "MaxRuntimeExceeded"]
+StopReason = Literal["Stopped", "MaxRuntimeExceeded", "MaxWaitTimeExceeded", "Interrupted"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,19 @@ class HostEnd:
         return self.exit_code != 0 and not self.was_stopped
 
 
+@dataclass(frozen=True)
+class Order:
+    """Somebody else wants the hosts stopped.
+
+    Attributes:
+        reason: why.
+        kill: with SIGKILL, without the grace.
+    """
+
+    reason: StopReason
+    kill: bool = False
+
+
 @contextmanager
 def started(engine: Engine, plans: Mapping[str, ContainerPlan]) -> Iterator[dict[str, Running]]:
     """Start a container for each host; all are removed at the end, also when one of them does not start."""
@@ -62,8 +76,9 @@ class HostsWatch:
         self._running = running
         self._patience = patience
         self._report = report
-        self._codes: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
+        self._codes: queue.SimpleQueue[tuple[str, int] | Order] = queue.SimpleQueue()
         self._stopping = False
+        self._order: Order | None = None
         self.ends: list[HostEnd] = []
         for host in running:
             threading.Thread(target=self._await_end, args=(host,), name=f"await-{host}", daemon=True).start()
@@ -82,14 +97,21 @@ class HostsWatch:
         """The host that failed first, if one did."""
         return next((end for end in self.ends if end.failed), None)
 
+    def order(self, order: Order) -> None:
+        """Let ``wait`` stop the hosts; for other threads."""
+        self._codes.put(order)
+
     def wait(self) -> StopReason | None:
-        """Return when all hosts have ended: None, or ``MaxRuntimeExceeded`` where they had to be stopped for it.
+        """Return when all hosts have ended: None, or why they had to be stopped.
 
         After a failure the others get some time to end by themselves, for the platform waits for all of them, and are
         then stopped.
         """
         limit = time.monotonic() + self._patience.max_runtime
         while self.pending and self.first_failure is None:
+            if self._order is not None:
+                self.stop(kill=self._order.kill)
+                return self._order.reason
             if not self._collect(limit):
                 self._report(f"the limit of {self._patience.max_runtime:g} s is exceeded, the job is stopped")
                 self.stop()
@@ -102,28 +124,37 @@ class HostsWatch:
                 f"{failed.host} failed with exit code {failed.exit_code}; {others}: {seconds:g} s to end as well"
             )
             limit = time.monotonic() + seconds
-            while self.pending and self._collect(limit):
+            while self.pending and self._order is None and self._collect(limit):
                 pass
             self.stop()
         return None
 
-    def stop(self) -> None:
-        """Send SIGTERM to every host that still runs, all at once, after the grace SIGKILL; wait for their end."""
+    def stop(self, kill: bool = False) -> None:
+        """Send SIGTERM to every host that still runs, all at once, after the grace SIGKILL; wait for their end.
+
+        Args:
+            kill: with SIGKILL at once.
+        """
         while self._collect(time.monotonic()):
             pass
         self._stopping = True
         for host in self.pending:
-            stop, grace = self._running[host].stop, self._patience.stop_grace
-            threading.Thread(target=stop, args=(grace,), name=f"stop-{host}", daemon=True).start()
+            running = self._running[host]
+            act, what = (running.kill, signal.SIGKILL) if kill else (running.stop, self._patience.stop_grace)
+            threading.Thread(target=act, args=(what,), name=f"stop-{host}", daemon=True).start()
         while self.pending:
             self._collect(None)
 
     def _collect(self, limit: float | None) -> bool:
-        """Note the next end; False if there is none until the monotonic time ``limit``."""
+        """Note the next end or order; False if there is none until the monotonic time ``limit``."""
         try:
             timeout = None if limit is None else max(0.0, limit - time.monotonic())
-            host, code = self._codes.get(timeout=timeout)
+            event = self._codes.get(timeout=timeout)
         except queue.Empty:
             return False
+        if isinstance(event, Order):
+            self._order = self._order or event
+            return True
+        host, code = event
         self.ends.append(HostEnd(host, code, self._stopping))
         return True

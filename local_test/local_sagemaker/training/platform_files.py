@@ -11,15 +11,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from local_sagemaker.training.channels import Channel
 from local_sagemaker.training.cluster import Cluster, plan_cluster
 
 
-def input_data_config(channels: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Describe each channel as the platform does for complete copies of files."""
-    return {
-        name: {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}
-        for name in channels
-    }
+def input_data_config(channels: Iterable[Channel]) -> dict[str, dict[str, str]]:
+    """Describe each channel as the platform does."""
+    return {channel.name: channel.described() for channel in channels}
 
 
 def resource_config(cluster: Cluster, current_host: str, network_interface_name: str) -> dict[str, Any]:
@@ -42,7 +40,7 @@ def resource_config(cluster: Cluster, current_host: str, network_interface_name:
 def write_platform_files(
     config_dir: Path,
     hyperparameters: Mapping[str, str],
-    channels: Iterable[str],
+    channels: Iterable[Channel],
     network_interface_name: str,
     cluster: Cluster | None = None,
     current_host: str = "algo-1",

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from local_sagemaker.archive import pack_entries
 from local_sagemaker.errors import UsageError
+from local_sagemaker.state.buckets import join_uri
 from local_sagemaker.training.hosts import HostEnd, StopReason
 from local_sagemaker.training.merge import merge
 from local_sagemaker.training.plan import TrainingJob
@@ -31,6 +32,8 @@ class TrainingResult:
         stopped_hosts: which of them had to be stopped.
         checkpoints: where the checkpoints are.
         warnings: what was lost or doubtful in collecting, in sentences.
+        attempts: how often its containers were started: once, and again after each spot interruption.
+        metrics: the last value of each.
         training_seconds: the containers' run time.
         collecting_seconds: what packing the artifacts took.
     """
@@ -55,6 +58,8 @@ class TrainingResult:
     stopped_hosts: list[str] = field(default_factory=list)
     checkpoints: Path | None = None
     warnings: list[str] = field(default_factory=list)
+    attempts: int = 1
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """The result as a JSON object; paths are absolute strings."""
@@ -69,6 +74,9 @@ def collect(
     started_at: str,
     training_seconds: float,
     warnings: Sequence[str] = (),
+    *,
+    attempts: int = 1,
+    metrics: Mapping[str, float] | None = None,
 ) -> TrainingResult:
     """Merge and pack what the hosts left, decide the status, and write ``job.json``.
 
@@ -80,6 +88,8 @@ def collect(
         started_at: a time in ISO 8601.
         training_seconds: the containers' run time.
         warnings: what is doubtful already.
+        attempts: how often its containers were started.
+        metrics: the last value of each.
     """
     clock = time.monotonic()
     failed = next((end for end in ends if end.failed), None)
@@ -88,9 +98,9 @@ def collect(
     doubts = [*warnings, *(f"/opt/ml/output/data: {clash}" for clash in output.clashes)]
     model_data = None
     if status != "Failed":  # a failed job's model is not to be relied on, so there is none to serve by mistake
-        model_data = pack_entries(model.entries, job.directory / "model.tar.gz")
+        model_data = upload(job, model.entries, "model")
         doubts += [f"/opt/ml/model: {clash}" for clash in model.clashes]
-    output_data = pack_entries(output.entries, job.directory / "output.tar.gz")
+    output_data = upload(job, output.entries, "output")
     codes = {end.host: end.exit_code for end in ends}
     result = TrainingResult(
         job_name=job.name,
@@ -113,10 +123,27 @@ def collect(
         stopped_hosts=sorted(end.host for end in ends if end.was_stopped),
         checkpoints=job.checkpoint_store or job.directory / "checkpoints",
         warnings=doubts,
+        attempts=attempts,
+        metrics=metrics or {},
     )
     document = json.dumps(result.document(), indent=2, ensure_ascii=False)
     (job.directory / "job.json").write_text(document + "\n", encoding="utf-8")
     return result
+
+
+def upload(job: TrainingJob, entries: Mapping[str, Path], part: Literal["model", "output"]) -> Path:
+    """Put an artifact into the local S3: an archive, or file by file where the job wants none; returns its place."""
+    if job.compressed:
+        archive = pack_entries(entries, job.directory / f"{part}.tar.gz")
+        job.buckets.put(join_uri(job.output_uri, archive.name), archive)
+        return archive
+    prefix = join_uri(job.output_uri, part)
+    place = job.buckets.path(prefix)
+    place.mkdir(parents=True, exist_ok=True)
+    for name, path in entries.items():
+        if path.is_file() and not path.is_symlink():
+            job.buckets.copy(join_uri(prefix, name), path)
+    return place
 
 
 def explain(job: TrainingJob, failed: HostEnd, ends: Sequence[HostEnd]) -> str:
@@ -137,6 +164,15 @@ def failure_reason(failure_file: Path, exit_code: int) -> str:
     return f"AlgorithmError: {_read_failure(failure_file) or f'Exit Code: {exit_code}'}"
 
 
+def read_result(directory: Path) -> dict[str, Any] | None:
+    """The ``job.json`` of a job's directory; None if the job has not ended."""
+    try:
+        document: dict[str, Any] = json.loads((directory / "job.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return document
+
+
 def newest_model(project_root: Path) -> Path:
     """The ``model.tar.gz`` of the newest completed job of a project.
 
@@ -147,7 +183,7 @@ def newest_model(project_root: Path) -> Path:
     for job_file in (project_root / ".byoc" / "jobs").glob("*/job.json"):
         document = json.loads(job_file.read_text(encoding="utf-8"))
         if document["status"] == "Completed":
-            completed.append((document["ended_at"], job_file.with_name("model.tar.gz")))
+            completed.append((document["ended_at"], Path(document["model_data"])))
     if not completed:
         raise UsageError(
             f"{project_root} has no completed training job",

@@ -2,6 +2,7 @@
 
 import json
 
+from local_sagemaker.training.channels import Channel
 from local_sagemaker.training.cluster import plan_cluster
 from local_sagemaker.training.platform_files import write_platform_files
 
@@ -27,7 +28,7 @@ def test_resource_config_has_every_key_of_a_real_job(tmp_path):
 
 def test_each_channel_is_described(tmp_path):
     """Contract 2.5."""
-    write_platform_files(tmp_path, {}, ("train",), "eth0")
+    write_platform_files(tmp_path, {}, (Channel("train"),), "eth0")
     assert written(tmp_path, "inputdataconfig.json") == {
         "train": {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}
     }

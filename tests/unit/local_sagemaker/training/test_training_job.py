@@ -209,12 +209,22 @@ def test_the_plan_mounts_each_folder_and_never_all_of_opt_ml(make_project, now):
     mounts = {mount.target: mount.read_only for mount in plan_container(plan(root, now), "algo-1").mounts}
     assert mounts == {
         "/opt/ml/input": False,
-        "/opt/ml/input/data/train": True,
+        "/opt/ml/input/data/train": False,
         "/opt/ml/model": False,
         "/opt/ml/output": False,
         "/opt/ml/checkpoints": False,
         "/opt/ml/code": False,
     }
+
+
+def test_a_channel_may_be_written_to_and_the_users_folder_stays_as_it_is(make_project, now):
+    """3.3: on the platform a channel in File mode is a copy; here what changes is laid over the folder."""
+    root = make_project(train="")
+    (root / "input" / "data" / "train").mkdir(parents=True)
+    job = plan(root, now)
+    mounts = {mount.target: mount for mount in plan_container(job, "algo-1").mounts}
+    channel = mounts["/opt/ml/input/data/train"]
+    assert (channel.source, channel.changes) == (root / "input" / "data" / "train", job.directory / "changes" / "train")
 
 
 def test_planning_touches_nothing(make_project, now):

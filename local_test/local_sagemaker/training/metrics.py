@@ -1,0 +1,146 @@
+"""Metrics in a job's log: each line is searched for each definition's expression, and group 1 is the value.
+
+Source: SageMaker developer guide, "Define Training Metrics"; API reference, MetricDefinition.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from local_sagemaker.engines.base import Chunk
+from local_sagemaker.errors import ValidationError
+from local_sagemaker.logs import LONGEST_LINE_BYTES, Sink
+from local_sagemaker.state.store import MetricPoint
+
+FLUSH_SECONDS = 0.5
+
+
+def compile_definitions(definitions: Mapping[str, str]) -> dict[str, re.Pattern[str]]:
+    """The compiled expressions by the metrics' names.
+
+    Raises:
+        ValidationError: if one does not compile, or has no group.
+    """
+    compiled = {}
+    for name, text in definitions.items():
+        try:
+            expression = re.compile(text)
+        except re.error as error:
+            raise ValidationError(f"Metric {name}: the regular expression {text!r} is invalid: {error}") from error
+        if not expression.groups:
+            raise ValidationError(
+                f"Metric {name}: the regular expression {text!r} has no group", "the value is group 1: loss=([0-9.]+)"
+            )
+        compiled[name] = expression
+    return compiled
+
+
+class MetricLog:
+    """Collects the values that all hosts print, and hands them on twice a second and at the end."""
+
+    def __init__(self, definitions: Mapping[str, re.Pattern[str]], put: Callable[[list[MetricPoint]], None]) -> None:
+        self._definitions = definitions
+        self._put = put
+        self._waiting: list[MetricPoint] = []
+        self._lock = threading.Lock()
+        self.last: dict[str, float] = {}
+
+    def sink(self, host: str) -> MetricLines:
+        """Where the output of ``host`` goes."""
+        return MetricLines(host, self)
+
+    def search(self, host: str, line: bytes) -> None:
+        """Look for every metric in one line."""
+        text = line.decode(errors="replace")
+        now = time.time()
+        found = [
+            MetricPoint(name, value, now, host)
+            for name, expression in self._definitions.items()
+            if (match := expression.search(text)) and (value := _number(match[1])) is not None
+        ]
+        if found:
+            with self._lock:
+                self._waiting += found
+                self.last.update({point.metric: point.value for point in found})
+
+    def flush(self) -> None:
+        """Hand on what has come since the last time."""
+        with self._lock:
+            points, self._waiting = self._waiting, []
+        if points:
+            self._put(points)
+
+    @contextmanager
+    def flushed(self) -> Iterator[None]:
+        """Hand on during a block, and what is left at its end."""
+        if not self._definitions:
+            yield
+            return
+        ended = threading.Event()
+
+        def keep_flushing() -> None:
+            while not ended.wait(FLUSH_SECONDS):
+                self.flush()
+
+        thread = threading.Thread(target=keep_flushing, name="metrics", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            self.flush()
+
+
+class MetricLines:
+    """Cuts a host's output into lines; standard output and standard error are told apart."""
+
+    def __init__(self, host: str, log: MetricLog) -> None:
+        self._host = host
+        self._log = log
+        self._begun: dict[str, bytes] = {}
+
+    def write(self, chunk: Chunk) -> None:
+        """Search the lines that are complete, and keep the one that is not."""
+        *whole, begun = (self._begun.get(chunk.stream, b"") + chunk.data).split(b"\n")
+        if len(begun) > LONGEST_LINE_BYTES:
+            whole, begun = [*whole, begun], b""
+        self._begun[chunk.stream] = begun
+        for line in whole:
+            self._log.search(self._host, line)
+
+    def end(self) -> None:
+        """Search the last lines of a host that did not end them."""
+        for line in filter(None, self._begun.values()):
+            self._log.search(self._host, line)
+        self._begun.clear()
+
+
+class Tee:
+    """Gives what comes to several sinks."""
+
+    def __init__(self, *sinks: Sink) -> None:
+        self._sinks = sinks
+
+    def write(self, chunk: Chunk) -> None:
+        """Give one chunk to all."""
+        for sink in self._sinks:
+            sink.write(chunk)
+
+    def end(self) -> None:
+        """Tell all."""
+        for sink in self._sinks:
+            sink.end()
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
