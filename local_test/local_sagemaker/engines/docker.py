@@ -402,7 +402,9 @@ def _remove(container: Any) -> None:
 
 
 def _log_from_the_beginning(container: Any) -> Iterator[tuple[bytes | None, bytes | None]]:
-    yield from container.attach(stdout=True, stderr=True, stream=True, logs=True, demux=True)
+    # Attaching with what was logged before loses its first bytes in the SDK; the log has both streams in one.
+    for data in container.logs(stdout=True, stderr=True, stream=True, follow=True):
+        yield data, None
 
 
 def _filters(labels: Mapping[str, str | None]) -> list[str]:
