@@ -1,0 +1,146 @@
+"""The API's operations on transform jobs: their records are made, told, listed and stopped here, and run elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from local_sagemaker.errors import ValidationError
+from local_sagemaker.state.records import Kind, Record
+from local_sagemaker.state.workspace import Workspace
+from local_sagemaker.transform.plan import (
+    find_objects,
+    model_containers,
+    plan_data_processing,
+    refuse_too_much,
+)
+
+KIND = Kind.TRANSFORM_JOB
+# What Describe answers as it was asked for.
+TOLD = (
+    "ModelName",
+    "MaxConcurrentTransforms",
+    "ModelClientConfig",
+    "MaxPayloadInMB",
+    "BatchStrategy",
+    "Environment",
+    "TransformInput",
+    "TransformOutput",
+    "DataCaptureConfig",
+    "TransformResources",
+    "DataProcessing",
+    "ExperimentConfig",
+)
+SUMMARY = (
+    "TransformJobName",
+    "TransformJobArn",
+    "CreationTime",
+    "TransformEndTime",
+    "LastModifiedTime",
+    "TransformJobStatus",
+    "FailureReason",
+)
+SORT_KEYS = {"Name": "TransformJobName", "CreationTime": "CreationTime", "Status": "TransformJobStatus"}
+PAGE = 10
+DATA_TYPES = ("S3Prefix", "ManifestFile")
+
+
+def create_transform_job(workspace: Workspace, request: dict[str, Any]) -> dict[str, Any]:
+    """Make the record of a transform job, and refuse what could only fail.
+
+    Raises:
+        ValidationError: if there is no such model, no object, or a limit or a filter is wrong.
+        ResourceInUseError: if the name is taken.
+    """
+    name = request["TransformJobName"]
+    check(workspace, request)
+    arn = workspace.arn(KIND, name)
+    description = {
+        "TransformJobName": name,
+        "TransformJobArn": arn,
+        "TransformJobStatus": "InProgress",
+        **{key: request[key] for key in TOLD if key in request},
+    }
+    workspace.store.create(KIND, name, request, description)
+    return {"TransformJobArn": arn}
+
+
+def check(workspace: Workspace, request: dict[str, Any]) -> None:
+    """Raise ValidationError where the service refuses a request that its model allows."""
+    concurrent, payload = request.get("MaxConcurrentTransforms") or 1, request.get("MaxPayloadInMB")
+    if payload is not None:
+        refuse_too_much(concurrent, payload)
+    model_containers(workspace, request["ModelName"])
+    source, output = request["TransformInput"]["DataSource"]["S3DataSource"], request["TransformOutput"]
+    if source["S3DataType"] not in DATA_TYPES:
+        raise ValidationError(
+            f"S3DataType {source['S3DataType']} is not supported by transform jobs here.",
+            f"use {' or '.join(DATA_TYPES)}",
+        )
+    plan_data_processing(request)
+    any(find_objects(workspace, source, output["S3OutputPath"]))
+
+
+def describe_transform_job(workspace: Workspace, request: dict[str, Any]) -> dict[str, Any]:
+    """The job as it is now.
+
+    Raises:
+        ResourceNotFoundError: if there is none of this name.
+    """
+    description = dict(workspace.store.get(KIND, request["TransformJobName"]).description)
+    description.pop("LastModifiedTime", None)  # only the list has it
+    return description
+
+
+def list_transform_jobs(workspace: Workspace, request: dict[str, Any]) -> dict[str, Any]:
+    """The jobs that a request asks for, a page at a time, the newest first unless it says otherwise.
+
+    Raises:
+        ValidationError: if its NextToken is none of ours.
+    """
+    found = [record.description for record in workspace.store.find(KIND) if _is_asked_for(record, request)]
+    key = SORT_KEYS[request.get("SortBy", "CreationTime")]
+    found.sort(key=lambda told: told[key], reverse=request.get("SortOrder", "Descending") == "Descending")
+    token = request.get("NextToken", "0")
+    if not token.isdigit():
+        raise ValidationError("The NextToken is invalid.", "give the one of the page before")
+    start, size = int(token), request.get("MaxResults", PAGE)
+    page = found[start : start + size]
+    summaries = [{name: told[name] for name in SUMMARY if name in told} for told in page]
+    more = {"NextToken": str(start + size)} if start + size < len(found) else {}
+    return {"TransformJobSummaries": summaries, **more}
+
+
+def _is_asked_for(record: Record, request: dict[str, Any]) -> bool:
+    told = record.description
+    created, modified = told["CreationTime"], told["LastModifiedTime"]
+    return (
+        request.get("NameContains", "").lower() in record.name.lower()
+        and request.get("StatusEquals", record.status) == record.status
+        and _seconds(request, "CreationTimeAfter", created) <= created
+        and _seconds(request, "CreationTimeBefore", created) >= created
+        and _seconds(request, "LastModifiedTimeAfter", modified) <= modified
+        and _seconds(request, "LastModifiedTimeBefore", modified) >= modified
+    )
+
+
+def _seconds(request: dict[str, Any], key: str, otherwise: float) -> float:
+    value = request.get(key, otherwise)
+    return float(value.timestamp() if hasattr(value, "timestamp") else value)
+
+
+def stop_transform_job(workspace: Workspace, request: dict[str, Any]) -> dict[str, Any]:
+    """Ask for the job's end; whoever runs it stops its containers. What is written stays.
+
+    Raises:
+        ResourceNotFoundError: if there is none of this name.
+        ValidationError: if it has ended.
+    """
+    name = request["TransformJobName"]
+    record = workspace.store.get(KIND, name)
+    if record.is_final:
+        raise ValidationError(
+            f"The request was rejected because the transform job is in status {record.status}.",
+            "only a job in progress can be stopped",
+        )
+    workspace.store.request_stop(KIND, name)
+    return {}

@@ -1,0 +1,106 @@
+"""The containers of a transform job: each instance has all of the model's, started together and awaited one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, BinaryIO
+
+import httpx
+
+from local_sagemaker.archive import copy_code, make_read_only, remove_tree, unpack
+from local_sagemaker.engines.base import Engine, Running
+from local_sagemaker.hosting.endpoint import (
+    LOG_DRAIN_SECONDS,
+    STARTUP_SECONDS,
+    STOP_GRACE_SECONDS,
+    Endpoint,
+    wait_until_ready,
+)
+from local_sagemaker.logs import CommonLog, LogPump, Sink, StreamSink
+from local_sagemaker.progress import silent
+from local_sagemaker.transform.plan import TransformPlan, plan_container
+
+PARAMETERS_SECONDS = 10.0
+
+
+@contextmanager
+def serving(
+    plan: TransformPlan, engine: Engine, log_stream: BinaryIO | None = None, report: Callable[[str], None] = silent
+) -> Iterator[list[list[Endpoint]]]:
+    """Start the containers of every instance, yield them once all are ready, and stop and remove them at the end.
+
+    Raises:
+        EngineMissingError, UsageError: if a container cannot be started.
+        JobFailedError, TimedOutError: if one ends, or is not ready in time; carries its last lines.
+    """
+    names = [[plan_container(plan, host, place).hostname for place in places(plan)] for host in range(len(plan.hosts))]
+    try:
+        _prepare(plan)
+        with ExitStack() as stack:
+            sinks = _sinks(plan, [name for host in names for name in host], log_stream, stack)
+            instances = [
+                [_start(plan, engine, host, place, sinks[names[host][place]], stack) for place in places(plan)]
+                for host in range(len(plan.hosts))
+            ]
+            for host, endpoints in enumerate(instances):
+                for place, endpoint in enumerate(endpoints):
+                    report(f"waiting for {names[host][place]} to answer /ping")
+                    wait_until_ready(endpoint, STARTUP_SECONDS)
+            yield instances
+    finally:
+        if plan.directory.exists():
+            engine.give_back(plan.directory, plan.containers[0].image)
+            for place in places(plan):
+                remove_tree(plan.directory / f"model-{place + 1}")
+            remove_tree(plan.directory / "code")
+
+
+def places(plan: TransformPlan) -> range:
+    """The model's containers by number."""
+    return range(len(plan.containers))
+
+
+def execution_parameters(endpoint: Endpoint) -> dict[str, Any]:
+    """What a container says of how it wants to be asked; {} where it says nothing."""
+    try:
+        answer = httpx.get(f"{endpoint.url}/execution-parameters", timeout=PARAMETERS_SECONDS, trust_env=False)
+        document = answer.json() if answer.status_code == 200 else {}
+    except (httpx.TransportError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _prepare(plan: TransformPlan) -> None:
+    for place, container in enumerate(plan.containers, 1):
+        model = plan.directory / f"model-{place}"
+        model.mkdir(parents=True)
+        if container.model_data is not None:
+            unpack(container.model_data, model)
+        make_read_only(model)
+    if plan.code is not None:
+        copy_code(plan.code, plan.directory / "code")
+
+
+def _sinks(plan: TransformPlan, names: Sequence[str], stream: BinaryIO | None, stack: ExitStack) -> dict[str, Sink]:
+    """Where each container's output goes: as it is from a single one, else line by line behind its name."""
+    if len(names) == 1:
+        return {names[0]: StreamSink(stream)}
+    log = stack.enter_context(CommonLog(plan.directory / "logs.txt", stream, names))
+    return {name: log.sink(name) for name in names}
+
+
+def _start(plan: TransformPlan, engine: Engine, host: int, place: int, sink: Sink, stack: ExitStack) -> Endpoint:
+    container = plan_container(plan, host, place)
+    container.base_directory.mkdir(parents=True, exist_ok=True)
+    running = engine.start(container)
+    stack.callback(running.remove)
+    pump = LogPump(running.logs(), container.base_directory / "logs.txt", sink)
+    stack.callback(pump.join, LOG_DRAIN_SECONDS)
+    stack.callback(running.stop, STOP_GRACE_SECONDS)
+    return Endpoint(_url(running), running, pump)
+
+
+def _url(running: Running) -> str:
+    host, port = running.address or ("127.0.0.1", running.port)
+    return f"http://{host}:{port}"

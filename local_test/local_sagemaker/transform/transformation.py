@@ -1,0 +1,277 @@
+"""One instance's objects through its containers: read ahead, ask with bounded concurrency, write in order.
+
+All of it is one event loop. What takes long beside it goes to threads: reading and unpacking of the next mini-batches,
+and the filters and joins of large answers, so that the container is never waiting for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+from local_sagemaker.transform.client import Caller, InvocationFailed, Wire
+from local_sagemaker.transform.failure import ObjectFailed, records_in_words
+from local_sagemaker.transform.output import Output
+from local_sagemaker.transform.plan import InputObject, Pace, TransformPlan
+from local_sagemaker.transform.splitting import PIECE_BYTES, Batch, batches
+
+# Answers that came before their turn; beyond it no more is asked until the one that is awaited has come.
+EARLY_BYTES = 64 << 20
+# From this size on filters and joins have a thread.
+LARGE_BYTES = 64 << 10
+
+
+@dataclass
+class Tally:
+    """What has been done so far, of all instances."""
+
+    records: int = 0
+    sent_bytes: int = 0
+    objects: int = 0
+
+
+class Work(NamedTuple):
+    """A mini-batch and where its answer goes; without a mini-batch, the end of the object or why it has none."""
+
+    output: Output
+    item: InputObject
+    batch: Batch | None
+    total: int = 0
+    failure: ObjectFailed | None = None
+
+
+class InstanceTransform:
+    """What one instance does.
+
+    Args:
+        plan: the job.
+        objects: the instance's.
+        callers: one for each container, in the order in which a request passes through them.
+        pace: as agreed with the container.
+        partial: a folder for outputs that are not complete.
+        commit: called with an object and its complete output.
+        tally: is kept up to date.
+    """
+
+    def __init__(
+        self,
+        plan: TransformPlan,
+        objects: Sequence[InputObject],
+        callers: Sequence[Caller],
+        pace: Pace,
+        partial: Path,
+        commit: Callable[[InputObject, Path], None],
+        tally: Tally,
+    ) -> None:
+        self._plan = plan
+        self._objects = objects
+        self._callers = callers
+        self._pace = pace
+        self._partial = partial
+        self._commit = commit
+        self._tally = tally
+        self._outputs: list[tuple[InputObject, Output]] = []
+        self._in_flight = 0
+        self._finishing: set[asyncio.Task[None]] = set()
+        self._answered = asyncio.Event()
+
+    async def run(self) -> list[tuple[InputObject, ObjectFailed]]:
+        """Transform every object; returns those that failed, in their order, each with its reason."""
+        ahead = ReadAhead(self._read())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._pace.max_concurrent):
+                    group.create_task(self._ask_one_after_the_other(ahead))
+            await asyncio.gather(*self._finishing)
+        finally:
+            await ahead.close()
+            for _, output in self._outputs:
+                output.abandon()
+        return [(item, output.failure) for item, output in self._outputs if output.failure is not None]
+
+    def _read(self) -> Iterator[Work]:
+        """All mini-batches of all objects; runs in a thread."""
+        for place, item in enumerate(self._objects):
+            commit = self._committing(item)
+            output = Output(self._partial / str(place), self._plan.by_line, commit)
+            self._outputs.append((item, output))
+            number = 0
+            try:
+                for batch in self._batches(item):
+                    yield Work(output, item, batch)
+                    number += 1
+                    if output.failure is not None:
+                        break
+            except (OSError, EOFError, zlib.error) as error:
+                failure = ObjectFailed(f"cannot be read: {error}")
+                yield Work(output, item, None, failure=failure)
+            except ObjectFailed as failure:
+                yield Work(output, item, None, failure=failure)
+            else:
+                yield Work(output, item, None, number)
+
+    def _committing(self, item: InputObject) -> Callable[[Path], None]:
+        def commit(complete: Path) -> None:
+            self._commit(item, complete)
+            self._tally.objects += 1
+
+        return commit
+
+    def _batches(self, item: InputObject) -> Iterator[Batch]:
+        if self._travels_whole:
+            if item.size:
+                yield Batch(0, 1, 0, lambda: _pieces(self._open(item)), item.size)
+            return
+        with self._open(item) as stream:
+            yield from batches(stream, self._plan.split, self._pace.is_single, self._pace.limit_bytes)
+
+    @property
+    def _travels_whole(self) -> bool:
+        """Whether an object of any size is one request, whose body and answer are on no account in memory."""
+        processing = self._plan.data_processing
+        return (
+            self._pace.limit_bytes is None
+            and (self._plan.split == "None" or not self._pace.is_single)
+            and not (processing.changes_input or processing.changes_output)
+        )
+
+    def _open(self, item: InputObject) -> BinaryIO:
+        return cast("BinaryIO", gzip.open(item.path, "rb")) if self._plan.is_gzip else item.path.open("rb")
+
+    async def _ask_one_after_the_other(self, ahead: ReadAhead) -> None:
+        wires = [Wire(caller) for caller in self._callers]
+        try:
+            while (work := await ahead.take()) is not None:
+                if work.batch is None:
+                    self._end(work)
+                elif work.output.failure is None:
+                    await self._wait_for_room()
+                    self._in_flight += 1
+                    try:
+                        await self._transform(wires, work, work.batch)
+                    finally:
+                        self._in_flight -= 1
+                        self._answered.set()
+        finally:
+            for wire in wires:
+                wire.close()
+
+    def _end(self, work: Work) -> None:
+        if work.failure is not None:
+            work.output.fail(work.failure)
+        else:
+            self._commit_safely(work.output, lambda: work.output.end(work.total))
+
+    async def _wait_for_room(self) -> None:
+        """Wait while answers that are early take too much memory; the one they wait for is in flight."""
+        while self._in_flight and sum(output.early_bytes for _, output in self._outputs[-2:]) > EARLY_BYTES:
+            self._answered.clear()
+            await self._answered.wait()
+
+    async def _transform(self, wires: Sequence[Wire], work: Work, batch: Batch) -> None:
+        processing = self._plan.data_processing
+        output = work.output
+        try:
+            body = batch.body
+            if processing.changes_input and isinstance(body, bytes):
+                body = await self._aside(processing.filter_input, batch.size, body, batch.first)
+            if callable(body):
+                file = output.open()
+                answer = await wires[0].ask(body, file.write, lambda: _empty(file))
+            else:
+                answer = await wires[0].ask(body)
+            for wire in wires[1:]:
+                answer = await wire.ask(answer.body)
+        except InvocationFailed as error:
+            where = records_in_words(batch.first, batch.records) if batch.records else "all records"
+            output.fail(ObjectFailed(f"{where}: {error}", "ClientError" if error.is_clients else "AlgorithmError"))
+        except ObjectFailed as failure:
+            output.fail(failure)
+        else:
+            self._tally.records += batch.records
+            self._tally.sent_bytes += batch.size
+            if processing.changes_output and isinstance(batch.body, bytes):
+                # The next request does not wait for it.
+                task = asyncio.create_task(self._process(work, batch.number, batch.first, batch.body, answer.body))
+                self._finishing.add(task)
+                task.add_done_callback(self._finishing.discard)
+                if len(self._finishing) > self._pace.max_concurrent:
+                    await asyncio.wait(self._finishing, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                self._commit_safely(output, lambda: output.put(batch.number, answer.body))
+
+    async def _process(self, work: Work, number: int, first: int, records: bytes, answer: bytes) -> None:
+        output = work.output
+        size = len(records) + len(answer)
+        try:
+            kept = await self._aside(self._plan.data_processing.output, size, records, answer, first)
+        except ObjectFailed as failure:
+            output.fail(failure)
+        else:
+            self._commit_safely(output, lambda: output.put(number, kept))
+
+    @staticmethod
+    async def _aside(function: Callable[..., bytes], size: int, *arguments: object) -> bytes:
+        return await asyncio.to_thread(function, *arguments) if size > LARGE_BYTES else function(*arguments)
+
+    @staticmethod
+    def _commit_safely(output: Output, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            output.fail(ObjectFailed(f"its output cannot be written: {error}"))
+
+
+class ReadAhead:
+    """Takes work from an iterator in a thread, a page at a time, so that there is always some at hand."""
+
+    def __init__(self, works: Iterable[Work]) -> None:
+        self._works = iter(works)
+        self._page: deque[Work] = deque()
+        self._lock = asyncio.Lock()
+        self._next = asyncio.create_task(asyncio.to_thread(self._read))
+
+    async def take(self) -> Work | None:
+        """The next one, None after the last."""
+        while not self._page:
+            async with self._lock:
+                if not self._page:
+                    page = await asyncio.shield(self._next)
+                    if not page:
+                        return None
+                    self._page = page
+                    self._next = asyncio.create_task(asyncio.to_thread(self._read))
+        return self._page.popleft()
+
+    async def close(self) -> None:
+        """Wait until the thread has ended, which a page in progress may take."""
+        await asyncio.wait([self._next])
+        if not self._next.cancelled():
+            self._next.exception()
+
+    def _read(self) -> deque[Work]:
+        page: deque[Work] = deque()
+        size = 0
+        for work in self._works:
+            page.append(work)
+            size += work.batch.size if work.batch is not None else 1
+            if size >= PIECE_BYTES:
+                break
+        return page
+
+
+def _pieces(stream: BinaryIO) -> Iterator[bytes]:
+    with stream:
+        while piece := stream.read(PIECE_BYTES):
+            yield piece
+
+
+def _empty(file: BinaryIO) -> None:
+    file.seek(0)
+    file.truncate()
