@@ -77,7 +77,7 @@ def batches(stream: BinaryIO, split: SplitType, single: bool, limit: int | None)
 def _whole(stream: BinaryIO, limit: int | None) -> Iterator[Batch]:
     body = stream.read() if limit is None else stream.read(limit + 1)
     if limit is not None and len(body) > limit:
-        raise too_large(1, limit)
+        raise ObjectFailed(f"it is larger than MaxPayloadInMB allows, {limit >> 20} MB, and SplitType is None")
     if body:
         yield Batch(0, 1, 1, body, len(body))
 
