@@ -24,6 +24,7 @@ VERBS = {
     "train": (f"{ROOMS}.train:train", "Run one training job."),
     "serve": (f"{ROOMS}.serve:serve", "Serve a model in the foreground."),
     "invoke": (f"{ROOMS}.invoke:invoke", "Send a request to an endpoint."),
+    "transform": (f"{ROOMS}.transform:transform", "Send every record of a file or folder through a model."),
     "doctor": (f"{ROOMS}.doctor:doctor", "Say what this machine has and lacks."),
     "demo": (f"{ROOMS}.demo:demo", "Train, serve and question a model, start to end."),
 }
