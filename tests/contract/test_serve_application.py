@@ -62,7 +62,7 @@ def test_application_that_falls_ill_takes_the_container_out_of_service(serve: Se
     with serve("sample_predictor", {"TEST_GATE": str(gate), "TEST_ILL": str(tmp_path / "ill")}) as endpoint:
         endpoint.wait_until_ready()
         (tmp_path / "ill").touch()
-        endpoint.wait_for_line("not ready: /ping of the application has answered 404", 40)
+        endpoint.wait_for_line("not ready: /ping of the application has answered 404")
         endpoint.wait_for_status(404 if endpoint.ping().status == 404 else 503)
         (tmp_path / "ill").unlink()
         endpoint.wait_until_ready()

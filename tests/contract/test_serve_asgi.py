@@ -88,7 +88,7 @@ CORPUS = [
 
 def raw_answer(port: int, ask: Ask) -> bytes:
     """Every byte of the answer, but the date's, and names of headers and statuses without upper case."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         lines = [f"{ask.method} {ask.path} HTTP/1.1", "Host: here", "Connection: close"]
         lines += [f"{name}: {value}" for name, value in ask.headers.items()]
         body = ask.body or b""
@@ -172,7 +172,7 @@ def test_more_than_threads_and_queue_hold_is_turned_away_at_once(serve: Serve, g
         endpoint.wait_until_ready()
         with in_flight(endpoint, 1, gate) as answers, ThreadPoolExecutor(4) as pool:
             more = [pool.submit(endpoint.invoke, WAIT) for _ in range(4)]
-            wait_until(lambda: sum(one.done() for one in more) == 3, "three refusals", 10)
+            wait_until(lambda: sum(one.done() for one in more) == 3, "three refusals")
             refused = [one.result() for one in more if one.done()]
             assert {reply.status for reply in refused} == {503}
             assert {reply.error["type"] for reply in refused} == {"Overloaded"}
@@ -193,7 +193,7 @@ def test_a_caller_that_leaves_before_its_turn_costs_the_model_nothing(serve: Ser
             metrics = ask_metrics(endpoint)
             assert 'status="499"' not in metrics
         assert answers[0].result().status == 200
-        wait_until(lambda: 'byoc_rejected_total{reason="ClientGone"} 5.0' in ask_metrics(endpoint), "five gone", 10)
+        wait_until(lambda: 'byoc_rejected_total{reason="ClientGone"} 5.0' in ask_metrics(endpoint), "five gone")
         assert endpoint.log.count("predicting") == 1
 
 
@@ -223,7 +223,7 @@ def test_a_caller_that_leaves_stops_the_stream(serve: Serve, program: str, body:
         connection = start(endpoint, body, kind)
         connection.getresponse().readline()
         connection.close()
-        endpoint.wait_for_line("the stream is over", 20)
+        endpoint.wait_for_line("the stream is over")
 
 
 def test_a_content_type_cannot_smuggle_a_header(serve: Serve) -> None:
@@ -266,7 +266,7 @@ def test_many_async_requests_wait_at_once(serve: Serve, gate: Path) -> None:
     with serve("predicts_asynchronously", env) as endpoint, ThreadPoolExecutor(20) as pool:
         endpoint.wait_until_ready()
         answers = [pool.submit(endpoint.invoke, b"wait", "application/x-text") for _ in range(20)]
-        wait_until(lambda: endpoint.log.count("predicting") == 20, "all to wait", 20)
+        wait_until(lambda: endpoint.log.count("predicting") == 20, "all to wait")
         gate.touch()
         assert {answer.result().status for answer in answers} == {200}
 
@@ -277,7 +277,7 @@ def test_an_async_function_that_takes_too_long_is_cancelled(serve: Serve, gate: 
     with serve("predicts_asynchronously", env) as endpoint:
         endpoint.wait_until_ready()
         assert endpoint.invoke(b"wait", "application/x-text").status == 504
-        endpoint.wait_for_line("nobody waits any more", 5)
+        endpoint.wait_for_line("nobody waits any more")
 
 
 def test_the_other_lane_refuses_async_functions_at_load(serve: Serve) -> None:
@@ -320,7 +320,7 @@ def test_each_request_has_its_line(serve: Serve) -> None:
         assert endpoint.invoke(b"{[").status == 400
         assert endpoint.invoke(b'{"do": "stream", "pieces": 2}').status == 200
         ask_metrics(endpoint)
-        wait_until(lambda: len(access_lines(endpoint)) == 4, "four lines", 10)
+        wait_until(lambda: len(access_lines(endpoint)) == 4, "four lines")
         lines = access_lines(endpoint)
         answered, refused, streamed, scraped = lines
         assert (answered["status"], answered["request_bytes"], answered["inference_id"]) == (200, 6, "abc-1")
@@ -347,7 +347,7 @@ def test_a_reload_under_load_loses_nothing(serve: Serve) -> None:
                     endpoint.process.send_signal(signal.SIGHUP)
                     endpoint.wait_for_lines("reloaded: every slot has a new worker", count)
                 wait_until(
-                    lambda: endpoint.workers().isdisjoint(before) and len(endpoint.workers()) == 2, "old workers", 20
+                    lambda: endpoint.workers().isdisjoint(before) and len(endpoint.workers()) == 2, "old workers"
                 )
             finally:
                 over.set()
@@ -360,7 +360,7 @@ def ask_until(over: threading.Event, endpoint: Endpoint, keeps: bool) -> list[in
     """Ask again and again; the statuses. A kept connection is opened anew only where the server has said so."""
     statuses, connection = [], None
     while not over.is_set():
-        connection = connection or http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=20)
+        connection = connection or http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=60)
         connection.request("POST", "/invocations", b'{"do": "sleep", "seconds": 0.001}', JSON)
         answer = connection.getresponse()
         answer.read()
@@ -377,7 +377,7 @@ def in_flight(endpoint: Endpoint, count: int, gate: Path) -> Iterator[list[Futur
     with ThreadPoolExecutor(count) as pool:
         answers = [pool.submit(endpoint.invoke, WAIT) for _ in range(count)]
         try:
-            wait_until(lambda: endpoint.log.count("predicting") >= count, f"{count} requests in the model", 20)
+            wait_until(lambda: endpoint.log.count("predicting") >= count, f"{count} requests in the model")
             yield answers
         finally:
             gate.touch()
@@ -385,14 +385,14 @@ def in_flight(endpoint: Endpoint, count: int, gate: Path) -> Iterator[list[Futur
 
 def start(endpoint: Endpoint, body: bytes, kind: str = "application/json") -> http.client.HTTPConnection:
     """A request that has been sent."""
-    connection = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=60)
     connection.request("POST", "/invocations", body, {"Content-Type": kind})
     return connection
 
 
 def ask_metrics(endpoint: Endpoint) -> str:
     """The metrics of all workers."""
-    connection = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=60)
     connection.request("GET", "/metrics")
     text = connection.getresponse().read().decode()
     connection.close()

@@ -54,7 +54,7 @@ def test_loading_longer_than_the_request_limit_is_no_reason_to_kill_a_worker(ser
     """14.5: loading has minutes, a request has a minute; gunicorn knows only one limit."""
     with serve("slow_model_fn", {"TEST_GATE": str(gate), "SAGEMAKER_MODEL_SERVER_TIMEOUT": "1"}) as endpoint:
         endpoint.wait_for_status(503)
-        wait_until(endpoint.workers, "a worker", 20)
+        wait_until(endpoint.workers, "a worker")
         workers = endpoint.workers()
         began = time.monotonic()
         wait_until(lambda: time.monotonic() - began > 4, "four seconds of loading", 10)
@@ -70,7 +70,7 @@ def test_ping_is_answered_within_2_seconds_while_every_worker_is_busy(serve: Ser
         endpoint.wait_until_ready()
         answers = [pool.submit(endpoint.invoke, b"[1]") for _ in range(6)]
         try:
-            wait_until(lambda: endpoint.log.count("predicting") >= 2, "both threads to be busy", 20)
+            wait_until(lambda: endpoint.log.count("predicting") >= 2, "both threads to be busy")
             for _ in range(5):
                 began = time.monotonic()
                 assert endpoint.ping(seconds=10).status == 200
@@ -147,7 +147,7 @@ def test_death_of_gunicorn_ends_the_container_with_an_error(serve: Serve) -> Non
         family = endpoint.family()
         os.kill(endpoint.child("gunicorn").pid, signal.SIGKILL)
         assert endpoint.wait(20) != 0
-        wait_until(lambda: not [p for p in family if alive(p.pid)], "all its processes to be gone", 10)
+        wait_until(lambda: not [p for p in family if alive(p.pid)], "all its processes to be gone")
         assert "gunicorn" in endpoint.log
 
 
@@ -159,7 +159,7 @@ def test_death_of_nginx_ends_the_container_with_an_error(serve: Serve) -> None:
         family = endpoint.family()
         os.kill(endpoint.child("nginx").pid, signal.SIGKILL)
         assert endpoint.wait(40) != 0
-        wait_until(lambda: not [p for p in family if alive(p.pid)], "all its processes to be gone", 10)
+        wait_until(lambda: not [p for p in family if alive(p.pid)], "all its processes to be gone")
 
 
 def test_killed_worker_is_replaced(serve: Serve) -> None:
@@ -168,7 +168,7 @@ def test_killed_worker_is_replaced(serve: Serve) -> None:
         endpoint.wait_until_ready()
         first = endpoint.invoke(b"1").json
         os.kill(first, signal.SIGKILL)
-        wait_until(lambda: endpoint.workers() and first not in endpoint.workers(), "another worker", 20)
+        wait_until(lambda: endpoint.workers() and first not in endpoint.workers(), "another worker")
         endpoint.wait_until_ready()
         assert endpoint.invoke(b"1").json != first
 
@@ -180,7 +180,7 @@ def test_prediction_that_ends_its_worker_costs_one_request_only(serve: Serve) ->
         with contextlib.suppress(OSError):  # without nginx nobody is left to answer
             assert endpoint.invoke(b'"die"', seconds=20).status >= 500
         endpoint.wait_until_ready()
-        wait_until(lambda: endpoint.invoke(b"1").status == 200, "the next answer", 20)
+        wait_until(lambda: endpoint.invoke(b"1").status == 200, "the next answer")
 
 
 def test_healthy_life_has_no_alarming_line_in_its_log(serve: Serve) -> None:

@@ -132,7 +132,7 @@ def test_a_killed_worker_comes_back_with_its_models(many: Models) -> None:
             models.placed_and_loaded(name)
         old = models.endpoint.workers()
         os.kill(min(old), signal.SIGKILL)
-        wait_until(lambda: min(old) not in models.endpoint.workers(), "the worker to be gone", 20)
+        wait_until(lambda: min(old) not in models.endpoint.workers(), "the worker to be gone")
         for name in ("a", "b"):
             models.answering(name)
         wait_until(lambda: len(models.answering("a", 16) | models.answering("b", 16)) == 2, "two workers to answer", 60)
@@ -148,7 +148,7 @@ def test_a_reload_keeps_the_models(many: Models) -> None:
         models.endpoint.process.send_signal(signal.SIGHUP)
         while "reloaded:" not in models.endpoint.log:
             models.answering("a", 8)
-        wait_until(lambda: not (models.endpoint.workers() & old), "new workers", 30)
+        wait_until(lambda: not (models.endpoint.workers() & old), "new workers")
         assert not models.answering("a") & old
         assert models.names() == ["a"]
 
@@ -161,7 +161,7 @@ def test_a_worker_that_dies_while_it_loads_leaves_nothing_behind(many: Models, t
         folder = models.place("a", "dies_while_it_loads")
         reply = models.load("a", folder)
         assert (reply.status, reply.error["type"]) == (500, "HandlerError"), "another worker is left to say so"
-        wait_until(lambda: models.endpoint.ping().status == 200 and models.names() == [], "no model listed", 30)
+        wait_until(lambda: models.endpoint.ping().status == 200 and models.names() == [], "no model listed")
         gate.unlink()
         assert models.load("a", folder).status == 200
         assert models.invoke("a").json[0] == "loaded"
@@ -177,7 +177,7 @@ def test_the_only_worker_comes_back_without_the_model_that_killed_it(many: Model
         with contextlib.suppress(OSError):  # without nginx the connection ends
             assert models.load("a", folder).status == 502
         models.endpoint.wait_for_line("model a is not loaded: the worker that loaded it has ended")
-        wait_until(lambda: models.invoke("b").status == 200, "the other model to answer", 30)
+        wait_until(lambda: models.invoke("b").status == 200, "the other model to answer")
         assert models.names() == ["b"]
 
 
@@ -349,7 +349,7 @@ def test_unloading_waits_for_the_requests_in_flight(many: Models, tmp_path: Path
             answer = pool.submit(models.invoke, "a", [1])
             models.endpoint.wait_for_line("predicting")
             unloading = pool.submit(models.unload, "a")
-            wait_until(lambda: models.names() == [], "no new request to be let in", 20)
+            wait_until(lambda: models.names() == [], "no new request to be let in")
             assert not unloading.done()
         finally:
             gate.touch()

@@ -89,7 +89,7 @@ def test_sessions_outlive_the_worker_that_opened_them(serve: Serve) -> None:
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: len(endpoint.workers() - old) == 2, "two new workers")
         endpoint.wait_until_ready()
-        wait_until(lambda: ask(endpoint, b'"read"', name).status == 200, "an answer", 30)
+        wait_until(lambda: ask(endpoint, b'"read"', name).status == 200, "an answer")
         assert ask(endpoint, b'"count"', name).json["count"] == 2
 
 
@@ -125,7 +125,7 @@ def test_an_expired_session_is_400_and_its_files_go(serve: Serve, tmp_path: Path
         endpoint.wait_until_ready()
         name = opened(endpoint)
         assert (folder / name).is_dir()
-        wait_until(lambda: ask(endpoint, b'"read"', name).status == 400, "the session to end", 10)
+        wait_until(lambda: ask(endpoint, b'"read"', name).status == 400, "the session to end")
         assert "has expired" in ask(endpoint, b'"read"', name).error["message"]
         opened(endpoint)
         assert not (folder / name).exists()

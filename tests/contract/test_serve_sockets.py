@@ -54,7 +54,7 @@ def closing(connection: ClientConnection) -> tuple[int | None, str]:
     """The code and the reason with which the other side closes, after whatever it still sends."""
     try:
         while True:
-            connection.recv(timeout=20)
+            connection.recv(timeout=60)
     except ConnectionClosed:
         return connection.close_code, connection.close_reason or ""
 
@@ -64,7 +64,7 @@ def test_text_and_binary_messages_keep_their_kind(endpoint: Endpoint) -> None:
     with stream(endpoint) as caller:
         for message in ("hello", "grüß dich 👋", "", b"\x00\xff", b"", b"{}"):
             caller.send(message)
-            assert caller.recv(timeout=10) == message
+            assert caller.recv(timeout=60) == message
 
 
 @pytest.mark.parametrize("pieces", [["one ", "two ", "three"], [b"\x00" * 70_000, b"\x01", b"\x02" * 200]])
@@ -72,7 +72,7 @@ def test_a_fragmented_message_is_one_message(endpoint: Endpoint, pieces: list[st
     """15.20: parts that are PARTIAL, then COMPLETE."""
     with stream(endpoint) as caller:
         caller.send(iter(pieces))
-        assert caller.recv(timeout=10) == type(pieces[0])().join(pieces)  # type: ignore[arg-type]  # of one kind
+        assert caller.recv(timeout=60) == type(pieces[0])().join(pieces)  # type: ignore[arg-type]  # of one kind
 
 
 def test_a_megabyte_goes_through_unchanged_and_at_once(endpoint: Endpoint) -> None:
@@ -82,7 +82,7 @@ def test_a_megabyte_goes_through_unchanged_and_at_once(endpoint: Endpoint) -> No
         began = time.monotonic()
         for _ in range(8):
             caller.send(message)
-            assert caller.recv(timeout=20) == message
+            assert caller.recv(timeout=60) == message
         assert time.monotonic() - began < 10
 
 
@@ -102,7 +102,7 @@ def test_the_function_is_told_path_query_and_headers(endpoint: Endpoint) -> None
     headers = {"X-Amzn-SageMaker-Inference-Id": "abc-1"}
     with stream(endpoint, "/v1/speech?voice=alto&speed=2", headers) as caller:
         caller.send("who?")
-        assert caller.recv(timeout=10) == "hello /v1/speech voice=alto&speed=2 abc-1"
+        assert caller.recv(timeout=60) == "hello /v1/speech voice=alto&speed=2 abc-1"
 
 
 def test_pings_are_answered_while_the_function_waits(endpoint: Endpoint) -> None:
@@ -111,7 +111,7 @@ def test_pings_are_answered_while_the_function_waits(endpoint: Endpoint) -> None
         for _ in range(5):
             assert caller.ping(b"minute").wait(10)
         caller.send("still there")
-        assert caller.recv(timeout=10) == "still there"
+        assert caller.recv(timeout=60) == "still there"
 
 
 def test_the_function_may_end_the_stream(endpoint: Endpoint) -> None:
@@ -140,12 +140,12 @@ def test_a_caller_that_vanishes_ends_its_function_and_nobody_elses(endpoint: End
     with stream(endpoint) as other:
         with stream(endpoint) as caller:
             caller.send("hello")
-            caller.recv(timeout=10)
+            caller.recv(timeout=60)
             caller.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             caller.socket.shutdown(socket.SHUT_RDWR)
-        wait_until(lambda: endpoint.log.count("the function has ended") > endings, "the function's end", 20)
+        wait_until(lambda: endpoint.log.count("the function has ended") > endings, "the function's end")
         other.send("and you?")
-        assert other.recv(timeout=10) == "and you?"
+        assert other.recv(timeout=60) == "and you?"
     assert alarming_lines(endpoint.log) == alarms
 
 
@@ -157,7 +157,7 @@ def test_sixteen_streams_at_once_do_not_mix(endpoint: Endpoint) -> None:
             answers: list[str | bytes] = []
             for turn in range(50):
                 caller.send(f"{number} {turn}")
-                answers.append(caller.recv(timeout=20))
+                answers.append(caller.recv(timeout=60))
             return answers
 
     with ThreadPoolExecutor(17) as pool:
@@ -174,7 +174,7 @@ def test_an_async_generator_sends_what_it_yields(serve: Serve) -> None:
         endpoint.wait_until_ready()
         with stream(endpoint) as caller:
             caller.send("start in")
-            assert [caller.recv(timeout=10) for _ in range(3)] == ["start in 3", "start in 2", "start in 1"]
+            assert [caller.recv(timeout=60) for _ in range(3)] == ["start in 3", "start in 2", "start in 1"]
 
 
 def test_without_the_function_the_caller_is_told_what_to_define(serve: Serve) -> None:
@@ -219,7 +219,7 @@ def test_a_stream_may_be_silent_longer_than_a_request_may_take(serve: Serve) -> 
             began = time.monotonic()
             wait_until(lambda: time.monotonic() - began > 4, "four silent seconds", 10)
             caller.send("still there")
-            assert caller.recv(timeout=10) == "still there"
+            assert caller.recv(timeout=60) == "still there"
 
 
 def test_a_stream_may_say_its_last_words_when_the_container_stops(serve: Serve) -> None:
@@ -230,11 +230,11 @@ def test_a_stream_may_say_its_last_words_when_the_container_stops(serve: Serve) 
             callers = [stack.enter_context(stream(endpoint)) for _ in range(4)]
             for caller in callers:
                 caller.send("hello")
-                assert caller.recv(timeout=10) == "hello"
+                assert caller.recv(timeout=60) == "hello"
             began = time.monotonic()
             endpoint.terminate()
             for caller in callers:
-                assert caller.recv(timeout=20) == "last words"
+                assert caller.recv(timeout=60) == "last words"
                 assert closing(caller) == (1001, "")
         assert endpoint.wait(20) == 0
         assert time.monotonic() - began < 10
@@ -262,10 +262,10 @@ def test_a_reload_lets_streams_end_and_takes_new_ones(serve: Serve) -> None:
         before = endpoint.workers()
         with stream(endpoint) as caller:
             caller.send("hello")
-            caller.recv(timeout=10)
+            caller.recv(timeout=60)
             endpoint.process.send_signal(signal.SIGHUP)
             assert closing(caller)[0] == 1001
         with stream(endpoint) as caller:
             caller.send("hello again")
-            assert caller.recv(timeout=10) == "hello again"
-        wait_until(lambda: endpoint.workers().isdisjoint(before), "the first worker to go", 20)
+            assert caller.recv(timeout=60) == "hello again"
+        wait_until(lambda: endpoint.workers().isdisjoint(before), "the first worker to go")

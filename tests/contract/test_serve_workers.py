@@ -15,7 +15,7 @@ from tests.support.http import request
 from tests.support.load import clients
 from tests.support.processes import alive
 from tests.support.serving import Endpoint
-from tests.support.waiting import wait_until
+from tests.support.waiting import quickest, wait_until
 
 Serve = Callable[..., AbstractContextManager[Endpoint]]
 ONE = b'{"seconds": 0}'
@@ -45,13 +45,13 @@ def test_reload_under_load_brings_the_new_model_and_fails_no_request(serve: Serv
         endpoint.wait_until_ready()
         before = endpoint.workers()
         with clients(endpoint.port, 8, ONE) as load:
-            wait_until(lambda: load.answered > 100, "traffic", 20)
+            wait_until(lambda: load.answered > 100, "traffic")
             versions.write_text("2")
             endpoint.process.send_signal(signal.SIGHUP)
             endpoint.wait_for_line("reloaded: every slot has a new worker")
-            wait_until(lambda: not before & endpoint.workers(), "the old workers to be gone", 20)
+            wait_until(lambda: not before & endpoint.workers(), "the old workers to be gone")
             seen = load.answered
-            wait_until(lambda: load.answered > seen + 100, "more traffic", 20)
+            wait_until(lambda: load.answered > seen + 100, "more traffic")
         assert load.failures == []
         assert set(load.statuses) == {200}
         assert {version_of(endpoint) for _ in range(20)} == {"2"}
@@ -67,12 +67,12 @@ def test_reload_of_a_model_that_cannot_be_loaded_changes_nothing(serve: Serve, v
         endpoint.process.send_signal(signal.SIGHUP)
         endpoint.wait_for_line("the reload is given up")
         assert "this version cannot be loaded" in endpoint.log
-        wait_until(lambda: endpoint.workers() == before, "the failed worker to be gone", 20)
+        wait_until(lambda: endpoint.workers() == before, "the failed worker to be gone")
         assert {version_of(endpoint) for _ in range(20)} == {"1"}
         versions.write_text("3")
         endpoint.process.send_signal(signal.SIGHUP)
         endpoint.wait_for_line("reloaded: every slot has a new worker")
-        wait_until(lambda: version_of(endpoint) == "3", "the new model", 20)
+        wait_until(lambda: version_of(endpoint) == "3", "the new model")
 
 
 def test_reload_right_after_a_reload_replaces_its_workers_too(serve: Serve, tmp_path: Path) -> None:
@@ -87,11 +87,11 @@ def test_reload_right_after_a_reload_replaces_its_workers_too(serve: Serve, tmp_
             reload(endpoint, 1)
             (second,) = endpoint.workers() - {first}
             reload(endpoint, 2)
-            wait_until(lambda: second not in endpoint.workers(), "the first reload's worker to be gone", 20)
+            wait_until(lambda: second not in endpoint.workers(), "the first reload's worker to be gone")
         finally:
             gate.touch()
         assert held.result().status == 200
-        wait_until(lambda: first not in endpoint.workers(), "the oldest worker to be gone", 20)
+        wait_until(lambda: first not in endpoint.workers(), "the oldest worker to be gone")
         assert len(endpoint.workers()) == 1
 
 
@@ -104,9 +104,9 @@ def test_reload_ends_although_the_old_worker_dies_before_its_successor_has_loade
         (old,) = endpoint.workers()
         gate.unlink()
         endpoint.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: len(endpoint.workers()) == 2, "its successor", 20)
+        wait_until(lambda: len(endpoint.workers()) == 2, "its successor")
         os.kill(old, signal.SIGKILL)
-        wait_until(lambda: old not in endpoint.workers(), "its end", 20)
+        wait_until(lambda: old not in endpoint.workers(), "its end")
         assert "reloaded" not in endpoint.log
         gate.touch()
         endpoint.wait_for_line("reloaded: every slot has a new worker")
@@ -127,12 +127,12 @@ def test_killed_worker_costs_its_own_requests_only_and_is_soon_back(serve: Serve
         endpoint.wait_until_ready()
         victim = endpoint.invoke(ONE).json["pid"]
         with clients(endpoint.port, 8, b'{"seconds": 0.02}') as load:
-            wait_until(lambda: load.answered > 50, "traffic", 20)
+            wait_until(lambda: load.answered > 50, "traffic")
             os.kill(victim, signal.SIGKILL)
             killed = time.monotonic()
-            wait_until(lambda: victim not in endpoint.workers() and len(endpoint.workers()) == 2, "another", 20)
+            wait_until(lambda: victim not in endpoint.workers() and len(endpoint.workers()) == 2, "another")
             seen = load.answered
-            wait_until(lambda: load.answered > seen + 200, "more traffic", 20)
+            wait_until(lambda: load.answered > seen + 200, "more traffic")
         assert load.failures == []
         assert load.statuses[200] > 200
         assert sum(load.statuses.values()) - load.statuses[200] <= 8, load.statuses
@@ -145,7 +145,7 @@ def test_request_after_the_only_workers_end_waits_for_the_next_one(serve: Serve,
         endpoint.wait_until_ready()
         first = endpoint.invoke(ONE).json["pid"]
         os.kill(first, signal.SIGKILL)
-        wait_until(lambda: not alive(first), "its end", 10)
+        wait_until(lambda: not alive(first), "its end")
         assert endpoint.invoke(ONE, seconds=20).status == 200
 
 
@@ -159,7 +159,7 @@ def test_worker_whose_threads_are_all_stuck_is_replaced(serve: Serve) -> None:
         stuck = list(pool.map(lambda _: endpoint.invoke(b'"lock"'), range(2)))
         assert [reply.status for reply in stuck] == [504, 504]
         endpoint.wait_for_line("all 2 threads of this worker are in a function that has not returned in time")
-        wait_until(lambda: endpoint.invoke(b"1").status == 200, "the slot to live again", 20)
+        wait_until(lambda: endpoint.invoke(b"1").status == 200, "the slot to live again")
         assert endpoint.invoke(b"1").json != first
         assert 'inference.py", line' in endpoint.log
 
@@ -182,20 +182,18 @@ def test_too_many_requests_are_turned_away_at_once_with_retry_after(serve: Serve
     """15.4, 15.10: bounded queues; nginx refuses what they cannot hold."""
     gate = tmp_path / "gate"
     env = {"TEST_GATE": str(gate), "BYOC_THREADS": "1", "BYOC_QUEUE_LIMIT": "2", "BYOC_OVERLOAD_STATUS": "429"}
-    with serve("slow_predict", env) as endpoint, ThreadPoolExecutor(3) as pool:
+    with serve("slow_predict", env) as endpoint, ThreadPoolExecutor(5) as pool:
         endpoint.wait_until_ready()
-        held = [pool.submit(endpoint.invoke, b"[1]") for _ in range(3)]
-        endpoint.wait_for_line("predicting")
+        asked = [pool.submit(endpoint.invoke, b"[1]") for _ in range(5)]
         try:
-            wait_until(lambda: endpoint.invoke(b"[1]", seconds=5).status == 429, "a refusal", 10)
-            began = time.monotonic()
+            wait_until(lambda: len([reply for reply in asked if reply.done()]) == 2, "two refusals")
+            assert quickest(lambda: endpoint.invoke(b"[1]"), 1) < 1
             refused = endpoint.invoke(b"[1]")
-            assert time.monotonic() - began < 1
             assert refused.error["type"] == "Overloaded"
             assert refused.headers["retry-after"] == "1"
         finally:
             gate.touch()
-        assert [reply.result().status for reply in held] == [200] * 3
+        assert sorted(reply.result().status for reply in asked) == [200, 200, 200, 429, 429]
 
 
 @nginx_only
@@ -257,7 +255,7 @@ def test_worker_that_stands_still_is_ended_with_its_stacks_in_the_log(serve: Ser
         assert endpoint.invoke(b'"python"').status == 504
         endpoint.wait_for_line("has not moved for")
         endpoint.wait_for_line('inference.py", line')
-        wait_until(lambda: len(endpoint.workers()) == 2, "another worker", 20)
+        wait_until(lambda: len(endpoint.workers()) == 2, "another worker")
         assert endpoint.invoke(b"1").status == 200
 
 
@@ -269,7 +267,7 @@ def test_first_piece_of_a_stream_leaves_before_the_second_is_made(serve: Serve, 
     gate = tmp_path / "gate"
     with serve("streams_numbers", {"TEST_GATE": str(gate)}) as endpoint:
         endpoint.wait_until_ready()
-        connection = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=60)
         connection.request("POST", "/invocations", b'{"count": 3, "gate": true}', {"Content-Type": "application/json"})
         reply = connection.getresponse()
         assert reply.getheader("Transfer-Encoding") == "chunked"

@@ -134,7 +134,7 @@ def test_host_that_is_gone_ends_the_job_on_all_others_within_15_seconds(
 def test_exception_of_a_rank_is_the_reason_on_every_host(cluster: Cluster, launcher: str) -> None:
     """1.8, 1.9: the leader has the first failing rank's traceback, the workers report what the leader does."""
     with cluster("fails_on_rank_1", launcher) as hosts:
-        assert hosts.run(60) == [1, 1], hosts.log
+        assert hosts.run() == [1, 1], hosts.log
         for host in hosts.all:
             reason = host.tree.failure or ""
             assert reason.startswith("ValueError: label 11 is none of the ten digits (rank 1 on algo-2)"), hosts.log
@@ -145,7 +145,7 @@ def test_exception_of_a_rank_is_the_reason_on_every_host(cluster: Cluster, launc
 def test_exception_of_a_rank_ends_the_job_of_one_host(cluster: Cluster, launcher: str) -> None:
     """1.9: one host needs no ssh server and no peers."""
     with cluster("fails_on_rank_1", launcher, count=1, processes=2) as hosts:
-        assert hosts.run(60) == [1], hosts.log
+        assert hosts.run() == [1], hosts.log
         assert (hosts.leader.tree.failure or "").startswith("ValueError: label 11"), hosts.log
 
 
@@ -153,7 +153,7 @@ def test_exception_of_a_rank_ends_the_job_of_one_host(cluster: Cluster, launcher
 def test_exception_is_the_reason_although_another_rank_starts_after_it(cluster: Cluster, launcher: str) -> None:
     """1.9: as on a busy machine, where ranks start seconds apart."""
     with cluster("starts_rank_0_last", launcher, count=1, processes=2) as hosts:
-        assert hosts.run(120, env={"PYTHONPATH": "/opt/ml/code"}) == [1], hosts.log
+        assert hosts.run(env={"PYTHONPATH": "/opt/ml/code"}) == [1], hosts.log
         assert (hosts.leader.tree.failure or "").startswith("ValueError: label 11"), hosts.log
 
 
@@ -162,9 +162,9 @@ def test_stop_of_one_host_lets_every_rank_save(cluster: Cluster, launcher: str) 
     """1.12, 1.13: a stop that reaches one host reaches all ranks of all hosts."""
     with cluster("waits_as_a_rank", launcher, processes=2) as hosts:
         hosts.start()
-        wait_until(lambda: hosts.log.count("ready rank=") == 4, "four ranks", 90, interval=0.5)
+        wait_until(lambda: hosts.log.count("ready rank=") == 4, "four ranks", 240, interval=0.5)
         hosts.terminate("algo-2")
-        assert hosts.wait(60) == [0, 0], hosts.log
+        assert hosts.wait() == [0, 0], hosts.log
         saved = sorted(path.name for host in hosts.all for path in (host.tree.base / "model").iterdir())
         assert saved == ["rank-0.txt", "rank-1.txt", "rank-2.txt", "rank-3.txt"]
 
@@ -173,7 +173,7 @@ def test_stop_of_one_host_lets_every_rank_save(cluster: Cluster, launcher: str) 
 def test_each_rank_has_its_own_hosts_variables_and_whole_lines(cluster: Cluster, launcher: str) -> None:
     """4.7, 5.6, 8.3: and its hyperparameters as they were sent."""
     with cluster("prints_as_a_rank", launcher, processes=2, lr="1.10", token="hunter2") as hosts:
-        assert hosts.run(90) == [0, 0], hosts.log[-3000:]
+        assert hosts.run() == [0, 0], hosts.log[-3000:]
         for index, host in enumerate(hosts.all):
             lines = host.log.splitlines()
             for rank in (2 * index, 2 * index + 1):
@@ -205,8 +205,8 @@ def test_job_of_one_host_does_not_wait_after_it_is_done(cluster: Cluster) -> Non
     """5.4: SageMaker's toolkit sleeps 30 s after each MPI job."""
     with cluster("prints_as_a_rank", "mpi", count=1, processes=2) as hosts:
         began = time.monotonic()
-        assert hosts.run(60) == [0]
-        assert time.monotonic() - began < 20
+        assert hosts.run() == [0]
+        assert time.monotonic() - began < 30
 
 
 def test_hosts_may_come_late(cluster: Cluster) -> None:
@@ -215,14 +215,14 @@ def test_hosts_may_come_late(cluster: Cluster) -> None:
         hosts.start("algo-1")
         hosts.wait_for_line("algo-1", "waiting for algo-2")
         hosts.start("algo-2")
-        assert hosts.wait(90) == [0, 0], hosts.log
+        assert hosts.wait() == [0, 0], hosts.log
 
 
 def test_host_that_never_comes_is_named(cluster: Cluster) -> None:
     """2.15: after the limit, and not after a silent quarter of an hour."""
     with cluster("prints_as_a_rank", "torchrun") as hosts:
         hosts.start("algo-1", env={"BYOC_DNS_TIMEOUT_SECONDS": "2"})
-        wait_until(lambda: hosts.leader.exit_code is not None, "the leader to give up", 30, interval=0.5)
+        wait_until(lambda: hosts.leader.exit_code is not None, "the leader to give up", 120, interval=0.5)
         assert hosts.leader.exit_code == 69
         assert "algo-2" in (hosts.leader.tree.failure or "")
 
@@ -236,7 +236,7 @@ def test_host_that_cannot_take_part_ends_the_job_at_once_with_its_reason(
         hosts.code(program("waits_as_a_rank"))
         hosts.start(other)
         hosts.start(full, options=["--tmpfs", "/tmp:size=4k"])
-        assert hosts.wait(60) == [64, 64], hosts.log
+        assert hosts.wait() == [64, 64], hosts.log
         for host in hosts.all:
             assert "temporary files cannot be written" in (host.tree.failure or ""), hosts.log
 
@@ -251,7 +251,7 @@ def test_host_without_the_code_ends_the_job_at_once_with_its_reason(
         for host in hosts.all:
             if host.name != broken:
                 shutil.copy(program("waits_as_a_rank") / "train.py", host.tree.base / "code" / "other.py")
-        assert hosts.run(60) == [66, 66], hosts.log
+        assert hosts.run() == [66, 66], hosts.log
         for host in hosts.all:
             assert "no training script: 'other.py'" in (host.tree.failure or ""), hosts.log
 
@@ -263,7 +263,7 @@ def test_image_that_lacks_the_launcher_says_so_on_every_host(
     """5.3: and what to build or to use instead."""
     with Hosts(image, tmp_path, 2, {ENABLED[launcher]: "true"}) as hosts:
         hosts.code(program("prints_as_a_rank"))
-        assert hosts.run(60) == [64, 64], hosts.log
+        assert hosts.run() == [64, 64], hosts.log
         for host in hosts.all:
             assert f"WITH_HOROVOD={flavour}" in (host.tree.failure or ""), host.tree.failure
 
@@ -271,7 +271,7 @@ def test_image_that_lacks_the_launcher_says_so_on_every_host(
 def test_no_key_outlives_the_job(cluster: Cluster) -> None:
     """5.3: keys are made at the start, and go with the job."""
     with cluster("prints_as_a_rank", "mpi") as hosts:
-        assert hosts.run(60) == [0, 0]
+        assert hosts.run() == [0, 0]
         for host in hosts.all:
             changed = subprocess.run(
                 ["docker", "diff", host.running.id], capture_output=True, text=True, check=True
@@ -285,7 +285,7 @@ def test_open_mpi_5_runs_the_ranks_of_two_hosts(open_mpi_5_image: str, tmp_path:
     asked = {ENABLED["mpi"]: "true", PROCESSES: "2"}
     with Hosts(open_mpi_5_image, tmp_path, 2, asked) as hosts:
         hosts.code(program("prints_as_a_rank"))
-        assert hosts.run(60) == [0, 0], hosts.log[-3000:]
+        assert hosts.run() == [0, 0], hosts.log[-3000:]
         written = [path.name for host in hosts.all for path in sorted((host.tree.base / "output/data").iterdir())]
         assert written == ["rank-0.json", "rank-1.json", "rank-2.json", "rank-3.json"]
 
@@ -294,7 +294,7 @@ def test_open_mpi_5_leaves_the_reason_of_a_failure(open_mpi_5_image: str, tmp_pa
     """1.8, 1.9."""
     with Hosts(open_mpi_5_image, tmp_path, 2, {ENABLED["mpi"]: "true"}) as hosts:
         hosts.code(program("fails_on_rank_1"))
-        assert hosts.run(60) == [1, 1], hosts.log
+        assert hosts.run() == [1, 1], hosts.log
         for host in hosts.all:
             assert (host.tree.failure or "").startswith("ValueError: label 11 is none"), hosts.log
 
@@ -302,7 +302,7 @@ def test_open_mpi_5_leaves_the_reason_of_a_failure(open_mpi_5_image: str, tmp_pa
 def test_torchrun_may_start_all_ranks_again(cluster: Cluster) -> None:
     """5.7, 5.9: a transient fault of one rank costs an attempt, not the job: each host that lost a peer uses one."""
     with cluster("fails_before_its_restart", "torchrun", processes=2) as hosts:
-        assert hosts.run(120, env={"BYOC_MAX_RESTARTS": "5"}) == [0, 0], hosts.log
+        assert hosts.run(env={"BYOC_MAX_RESTARTS": "5"}) == [0, 0], hosts.log
         assert sorted(line for line in hosts.log.splitlines() if line.endswith("again")) == [
             f"rank {rank} again" for rank in range(4)
         ]
@@ -312,7 +312,7 @@ def test_torchrun_may_start_all_ranks_again(cluster: Cluster) -> None:
 def test_failure_of_the_last_attempt_is_the_reason(cluster: Cluster) -> None:
     """1.9, 5.9: on every host, although another rank on another host had failed before."""
     with cluster("fails_at_every_attempt", "torchrun") as hosts:
-        assert hosts.run(180, env={"BYOC_MAX_RESTARTS": "1"}) == [1, 1], hosts.log
+        assert hosts.run(env={"BYOC_MAX_RESTARTS": "1"}) == [1, 1], hosts.log
         assert "a first fault" in hosts.log
         for host in hosts.all:
             assert (host.tree.failure or "").startswith("ValueError: a lasting fault (rank 0 on algo-1)"), hosts.log
@@ -332,6 +332,6 @@ def test_mpi_without_mpirun_falls_back_to_horovod_by_gloo(horovod_image: str, op
 def test_exception_in_a_script_of_mpi4py_ends_the_job(cluster: Cluster) -> None:
     """1.9, 5.3: and not a wait without end, of its rank for the others and of them for it."""
     with cluster("raises_while_others_gather", "mpi") as hosts:
-        assert hosts.run(60) == [1, 1], hosts.log
+        assert hosts.run() == [1, 1], hosts.log
         for host in hosts.all:
             assert (host.tree.failure or "").startswith("ValueError: label 11"), hosts.log

@@ -15,7 +15,7 @@ from tests.support.waiting import wait_until
 LABEL = f"sagemaker-byoc-tests-{os.getpid()}"  # of this run alone: another run's containers are not ours to remove
 
 
-def docker(*arguments: str, seconds: float = 120, env: Mapping[str, str] | None = None, program: str = "docker") -> str:
+def docker(*arguments: str, seconds: float = 240, env: Mapping[str, str] | None = None, program: str = "docker") -> str:
     """Run a docker command; returns its standard output, asserts that it succeeds."""
     done = subprocess.run(
         [program, *arguments],
@@ -52,7 +52,7 @@ class Ran:
         return (self.stdout + self.stderr).decode("utf-8", "replace")
 
 
-def run(image: str, *command: str, options: Sequence[str] = (), seconds: float = 120) -> Ran:
+def run(image: str, *command: str, options: Sequence[str] = (), seconds: float = 240) -> Ran:
     """`docker run` to the end."""
     name = f"{LABEL}-{uuid.uuid4().hex[:12]}"
     try:
@@ -124,16 +124,16 @@ class Running:
         code: int = self.state["ExitCode"]
         return code
 
-    def wait_for_line(self, text: str, seconds: float = 60) -> None:
+    def wait_for_line(self, text: str, seconds: float = 120) -> None:
         """Wait until ``text`` appears in the log; fails at once when the container ends without it."""
         wait_until(lambda: text in self.log, f"{text!r} in the container's log", seconds, self._ended, ASKING)
 
-    def wait_until_ready(self, seconds: float = 60) -> "Running":
+    def wait_until_ready(self, seconds: float = 120) -> "Running":
         """Wait until /ping answers 200 on the published port."""
         wait_until(lambda: self._ping() == 200, "/ping to answer 200", seconds, self._ended, ASKING)
         return self
 
-    def wait_until_ready_inside(self, seconds: float = 60) -> "Running":
+    def wait_until_ready_inside(self, seconds: float = 120) -> "Running":
         """The same from within, for a container that has no network."""
         wait_until(lambda: self.ask_inside("/ping")[0] == 200, "/ping to answer 200", seconds, self._ended, ASKING)
         return self

@@ -379,7 +379,7 @@ def test_listening_outside_the_main_thread_is_refused() -> None:
 
     thread = threading.Thread(target=enter)
     thread.start()
-    wait_until(lambda: not thread.is_alive(), "the thread's end", 10)
+    wait_until(lambda: not thread.is_alive(), "the thread's end")
     assert "main thread" in str(errors[0])
 
 

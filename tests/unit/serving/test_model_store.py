@@ -190,7 +190,7 @@ def test_a_model_whose_requests_are_joined_is_given_back_too(store: ModelStore, 
     store.end(held)
     del held, ask
     assert store.unload("a", 10)
-    wait_until(lambda: weights() is None, "the model to be let go", 10)
+    wait_until(lambda: weights() is None, "the model to be let go")
 
 
 def test_libraries_are_not_counted_to_the_model_that_imports_them_first(store: ModelStore, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_line_without_its_end_is_not_held_back_for_long(tmp_path: Path) -> None:
             return False
         return received == b"50 %"
 
-    wait_until(arrived, "the piece", 5)
+    wait_until(arrived, "the piece")
     os.close(end)
 
 
