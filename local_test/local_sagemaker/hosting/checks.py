@@ -204,13 +204,14 @@ def check_labels(model_name: str, model: Document, labels: Mapping[str, Mapping[
     Args:
         model_name: for the message.
         model: the described model.
-        labels: of each image, by its name.
+        labels: of each image that can be looked at, by its name.
     """
     containers = containers_of(model)
     for container in containers:
         needed = [BIND_LABEL] if len(containers) > 1 else []
         needed += [MULTI_MODEL_LABEL] if is_multi_model(container) else []
-        missing = [name for name in needed if labels.get(container["Image"], {}).get(name) != "true"]
+        found = labels.get(container["Image"])
+        missing = [] if found is None else [name for name in needed if found.get(name) != "true"]
         if missing:
             raise ValidationError(
                 f"Your Ecr Image {container['Image']} for model {model_name} does not contain required "

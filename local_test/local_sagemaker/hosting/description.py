@@ -83,17 +83,16 @@ def retained(
 
 
 def summary(
-    name: str, images: Iterable[str], weight: float, desired_weight: float, count: int, desired_count: int
+    name: str, images: Iterable[str], resolved_at: float, weight: float, count: int, desired_count: int
 ) -> Document:
     """One variant of an endpoint as it is now."""
-    resolved = time.time()
     return {
         "VariantName": name,
         "DeployedImages": [
-            {"SpecifiedImage": image, "ResolvedImage": image, "ResolutionTime": resolved} for image in images
+            {"SpecifiedImage": image, "ResolvedImage": image, "ResolutionTime": resolved_at} for image in images
         ],
         "CurrentWeight": weight,
-        "DesiredWeight": desired_weight,
+        "DesiredWeight": weight,
         "CurrentInstanceCount": count,
         "DesiredInstanceCount": desired_count,
     }

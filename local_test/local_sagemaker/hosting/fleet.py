@@ -115,6 +115,7 @@ class Fleet:
         self.config_name = config_name
         self.variants = variants
         self.shadows = shadows
+        self.made_at = time.time()
 
     def __iter__(self) -> Iterator[VariantFleet]:
         yield from self.variants

@@ -1,0 +1,205 @@
+"""Asynchronous inference: requests wait in files, take their turns, and their answers become objects.
+
+A request is on disk before it is accepted, and is removed when its answer is, so one that a killed process had begun is
+begun again. Source: SageMaker developer guide, "Asynchronous inference".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from local_sagemaker.errors import UsageError
+from local_sagemaker.files import write_whole
+from local_sagemaker.hosting.hooks import AsyncAccepted, AsyncInvocation
+from local_sagemaker.hosting.invocation_errors import InvocationError, invalid
+from local_sagemaker.hosting.router import Forward, Forwarded
+from local_sagemaker.state.buckets import SCHEME, Buckets
+
+DEFAULT_CONCURRENCY = 4
+MOST_AT_A_TIME = 256
+TIMEOUT_SECONDS = 900.0
+TTL_SECONDS = 21_600.0
+LOOK_SECONDS = 0.2
+STOP_SECONDS = 30.0
+PREFIX = "x-amzn-sagemaker-"
+# What the container gets, by what the caller sends.
+PASSED_ON = {
+    "content-type": "content-type",
+    f"{PREFIX}content-type": "content-type",
+    f"{PREFIX}accept": "accept",
+    f"{PREFIX}custom-attributes": f"{PREFIX}custom-attributes",
+    f"{PREFIX}inference-id": f"{PREFIX}inference-id",
+}
+
+Forwards = Callable[[Forward, BinaryIO], Forwarded]
+
+
+class AsyncQueue:
+    """An endpoint's asynchronous requests.
+
+    Args:
+        directory: where they wait.
+        buckets: where inputs and outputs are.
+        config: the API's AsyncInferenceConfig.
+        default_output: where answers go if the configuration names no place.
+        note: told what a person may want to know.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        buckets: Buckets,
+        config: Mapping[str, Any],
+        default_output: str,
+        note: Callable[[str], None],
+    ) -> None:
+        self._directory = directory
+        self._buckets = buckets
+        self._note = note
+        output = config["OutputConfig"]
+        self._output = output.get("S3OutputPath", default_output).rstrip("/")
+        self._failures = output.get("S3FailurePath", "").rstrip("/")
+        client = config.get("ClientConfig", {})
+        self._each = client.get("MaxConcurrentInvocationsPerInstance", DEFAULT_CONCURRENCY)
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._under_way: dict[str, threading.Thread] = {}
+        self._dispatcher: threading.Thread | None = None
+        directory.mkdir(parents=True, exist_ok=True)
+
+    async def enqueue(self, invocation: AsyncInvocation) -> AsyncAccepted:
+        """Accept a request: it is on disk when this returns.
+
+        Raises:
+            InvocationError: if it has neither or both of an InputLocation and a body.
+        """
+        return await asyncio.to_thread(self.accept, invocation)
+
+    def accept(self, invocation: AsyncInvocation) -> AsyncAccepted:
+        """See ``enqueue``."""
+        headers = invocation.headers
+        location = headers.get(f"{PREFIX}inputlocation", "")
+        if bool(location) == bool(invocation.body):
+            raise invalid("Exactly one of InputLocation and Body must be given.")
+        if location and not location.startswith(SCHEME):
+            raise invalid(f"InputLocation {location!r} is no address in S3.")
+        own = uuid.uuid4()
+        inference_id = headers.get(f"{PREFIX}inference-id") or str(own)
+        folder = headers.get(f"{PREFIX}s3outputpathextension", "").strip("/")
+        file = headers.get(f"{PREFIX}filename") or f"{own}.out"
+        output = "/".join(filter(None, (self._output, folder, file)))
+        failure = "/".join(filter(None, (self._failures, folder, f"{own}-error.out"))) if self._failures else ""
+        document = {
+            "InferenceId": inference_id,
+            "InputLocation": location,
+            "Headers": {passed: headers[sent] for sent, passed in PASSED_ON.items() if sent in headers},
+            "Seconds": float(headers.get(f"{PREFIX}invocationtimeoutseconds", TIMEOUT_SECONDS)),
+            "Until": time.time() + float(headers.get(f"{PREFIX}requestttlseconds", TTL_SECONDS)),
+            "OutputLocation": output,
+            "FailureLocation": failure,
+        }
+        name = f"{time.time_ns():020}-{own}"
+        if not location:
+            body = self._directory / f"{name}.body"
+            body.write_bytes(invocation.body)
+        write_whole(self._directory / f"{name}.json", json.dumps(document))
+        self._wake.set()
+        return AsyncAccepted(inference_id, output, failure)
+
+    @property
+    def backlog(self) -> int:
+        """How many wait or are under way."""
+        return sum(1 for _ in self._directory.glob("[0-9]*.json"))
+
+    def start(self, forward: Forwards, instances: Callable[[], int]) -> None:
+        """Begin to give them their turns, those of an earlier process first.
+
+        Args:
+            forward: sends a request to an instance; from any thread.
+            instances: how many are in service.
+        """
+        self._dispatcher = threading.Thread(
+            target=self._dispatch, args=(forward, instances), name="async-invocations", daemon=True
+        )
+        self._dispatcher.start()
+
+    def stop(self, limit_seconds: float = STOP_SECONDS) -> None:
+        """Begin no more, and wait for those under way; the others wait on disk."""
+        self._stopping.set()
+        self._wake.set()
+        until = time.monotonic() + limit_seconds
+        for thread in (self._dispatcher, *self._under_way.values()):
+            if thread is not None:
+                thread.join(max(0.0, until - time.monotonic()))
+
+    def _dispatch(self, forward: Forwards, instances: Callable[[], int]) -> None:
+        while not self._stopping.is_set():
+            self._under_way = {name: thread for name, thread in self._under_way.items() if thread.is_alive()}
+            room = min(self._each * instances(), MOST_AT_A_TIME) - len(self._under_way)
+            waiting = [path for path in sorted(self._directory.glob("[0-9]*.json")) if path.stem not in self._under_way]
+            for path in waiting[: max(room, 0)]:
+                thread = threading.Thread(target=self._take_turn, args=(path, forward), name=path.stem, daemon=True)
+                self._under_way[path.stem] = thread
+                thread.start()
+            self._wake.wait(LOOK_SECONDS)
+            self._wake.clear()
+
+    def _take_turn(self, path: Path, forward: Forwards) -> None:
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return
+        answer = path.with_suffix(".answer")
+        try:
+            failure = self._ask(path, document, answer, forward)
+            if failure is None:
+                self._buckets.put(document["OutputLocation"], answer)
+            else:
+                self._note(f"asynchronous invocation {document['InferenceId']} failed: {failure}")
+                if self._failures:
+                    self._buckets.put_bytes(document["FailureLocation"], failure.encode())
+        except InvocationError:  # no instance at the moment: it keeps its place
+            return
+        finally:
+            answer.unlink(missing_ok=True)
+            self._wake.set()
+        path.unlink()
+        path.with_suffix(".body").unlink(missing_ok=True)
+
+    def _ask(self, path: Path, document: Mapping[str, Any], answer: Path, forward: Forwards) -> str | None:
+        """Have the container's answer in a file; why there is none, or None.
+
+        Raises:
+            InvocationError: if no instance takes it now.
+        """
+        if time.time() > document["Until"]:
+            return "the request waited longer than its RequestTTLSeconds"
+        try:
+            body = (
+                self._buckets.path(document["InputLocation"])
+                if document["InputLocation"]
+                else path.with_suffix(".body")
+            )
+            with body.open("rb"):
+                pass
+        except (UsageError, OSError) as error:
+            return f"the input {document['InputLocation']} cannot be read: {error}"
+        try:
+            with answer.open("wb") as file:
+                said = forward(Forward(body, document["Headers"], document["Seconds"]), file)
+        except InvocationError as error:
+            if error.code == "ServiceUnavailable":
+                raise
+            return error.message
+        if 200 <= said.status < 300:
+            return None
+        original = answer.read_bytes()[:2048].decode(errors="replace")
+        side = "client" if said.status < 500 else "server"
+        return f'Received {side} error ({said.status}) from model with message "{original}"'

@@ -1,0 +1,72 @@
+"""What a person may ask about an endpoint beyond the API: its address, its instances, and what happened to it.
+
+``running.json`` says how it is now; ``events.log`` has a line for each thing that happened.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from local_sagemaker.errors import UsageError
+from local_sagemaker.files import write_whole
+
+RUNNING_FILE = "running.json"
+EVENTS_FILE = "events.log"
+
+
+@dataclass
+class Journal:
+    """An endpoint's ``running.json`` and ``events.log``; ``report`` is told each event too."""
+
+    directory: Path
+    report: Callable[[str], None]
+    _written: str = ""
+
+    def event(self, text: str) -> None:
+        """Note what happened, with the time."""
+        self.report(text)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        when = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        with (self.directory / EVENTS_FILE).open("a", encoding="utf-8") as file:
+            file.write(f"{when} {text}\n")
+
+    def now(self, document: dict[str, Any]) -> None:
+        """Say how the endpoint is; written only where it changed."""
+        text = json.dumps(document, indent=2) + "\n"
+        if text != self._written:
+            write_whole(self.directory / RUNNING_FILE, text)
+            self._written = text
+
+    def end(self) -> None:
+        """Nothing runs any more."""
+        (self.directory / RUNNING_FILE).unlink(missing_ok=True)
+
+
+def read_running(directory: Path) -> dict[str, Any]:
+    """How an endpoint is now; {} if it does not run."""
+    try:
+        document: dict[str, Any] = json.loads((directory / RUNNING_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return document
+
+
+def read_url(directory: Path, name: str) -> str:
+    """The address that an endpoint listens at.
+
+    Raises:
+        UsageError: if it does not.
+    """
+    url = read_running(directory).get("Url")
+    if not url:
+        raise UsageError(
+            f"endpoint {name} does not answer requests now",
+            "expected one in service",
+            f"see `byoc endpoint describe {name}`",
+        )
+    return str(url)

@@ -1,0 +1,485 @@
+"""The process behind an endpoint: its fleet, its router, and the changes that are asked of it by its record.
+
+What the API's operations ask stands in the endpoint's description; this process makes it so and says so there. It
+looks ten times a second, and never waits for one thing while another could need it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+from local_sagemaker.archive import remove_tree
+from local_sagemaker.engines.base import Chunk, Engine, NetworkPlan
+from local_sagemaker.errors import LocalSageMakerError, UsageError
+from local_sagemaker.hosting.alarms import AlarmBook
+from local_sagemaker.hosting.async_invocations import AsyncQueue
+from local_sagemaker.hosting.build_fleet import FleetBuilder, read_config
+from local_sagemaker.hosting.capture import Capture, CaptureConfig
+from local_sagemaker.hosting.deployment import plan_deployment
+from local_sagemaker.hosting.description import GROUPS, from_config, summary
+from local_sagemaker.hosting.fleet import Fleet, Retirement, shared_table
+from local_sagemaker.hosting.hooks import Hooks
+from local_sagemaker.hosting.instance import HostedInstance
+from local_sagemaker.hosting.journal import Journal
+from local_sagemaker.hosting.local_options import LocalOptions
+from local_sagemaker.hosting.measurements import Measurements
+from local_sagemaker.hosting.multi_model import ModelLoader
+from local_sagemaker.hosting.router import RouterThread
+from local_sagemaker.hosting.routing import RoutingTable
+from local_sagemaker.hosting.update import Phase, Update
+from local_sagemaker.logs import StreamSink
+from local_sagemaker.progress import silent
+from local_sagemaker.state.buckets import Buckets
+from local_sagemaker.state.records import Kind, Record
+from local_sagemaker.state.workspace import Workspace
+
+LOOK_SECONDS = 0.1
+DRAIN_SECONDS = 30.0
+
+Document = dict[str, Any]
+
+
+def run_endpoint(
+    workspace: Workspace,
+    engine: Engine,
+    record: Record,
+    output: BinaryIO | None,
+    report: Callable[[str], None] = silent,
+) -> None:
+    """Bring an endpoint into service and keep it there until it is deleted; see ``state.runner``."""
+    with EndpointService(workspace, engine, record, output, report) as service:
+        if service.create():
+            service.serve()
+
+
+class EndpointService:
+    """An endpoint from Creating to its end; a context, that leaves nothing running behind."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        engine: Engine,
+        record: Record,
+        output: BinaryIO | None,
+        report: Callable[[str], None],
+    ) -> None:
+        self.name = record.name
+        self._workspace = workspace
+        self._store = workspace.store
+        self._engine = engine
+        self._record = record
+        self._directory = workspace.directory_of(Kind.ENDPOINT, record.name)
+        self._journal = Journal(self._directory, report)
+        self._options = LocalOptions.read(self._directory)
+        self._stack = ExitStack()
+        self._networks = ExitStack()
+        self._wake = threading.Event()
+        self._network: str | None = None
+        shown = StreamSink(output)
+        lock = threading.Lock()
+
+        def show(chunk: Chunk) -> None:
+            with lock:
+                shown.write(chunk)
+
+        self._builder = FleetBuilder(
+            workspace,
+            record.name,
+            engine,
+            self._options,
+            self._isolated_network,
+            self._wake.set,
+            self._journal.event,
+            None if output is None else show,
+        )
+        self._loader = ModelLoader(
+            workspace.buckets, self._find_instance, self._journal.event, in_process=engine.name == "process"
+        )
+        self._fleet: Fleet | None = None
+        self._update: Update | None = None
+        self._capture: Capture | None = None
+        self._queue: AsyncQueue | None = None
+        self._is_changing = False
+        self._told: Document = {}
+        self._port = 0
+
+    def __enter__(self) -> Self:
+        """Nothing is started yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Answer what is in flight, stop every container, and remove all that was only for running."""
+        self._stack.close()
+
+    # Creating
+
+    def create(self) -> bool:
+        """Start the first fleet and the router; False if the endpoint could not be brought into service."""
+        config, models = read_config(self._workspace, self._record.description["EndpointConfigName"])
+        self._stack.callback(self._clean)
+        asynchronous = config.get("AsyncInferenceConfig")
+        self._fleet = self._builder.build(config, models, self._next_tag())
+        if asynchronous is not None:
+            self._queue = AsyncQueue(
+                self._directory / "async",
+                self._workspace.buckets,
+                asynchronous,
+                f"s3://{self._workspace.default_bucket}/async-endpoint-outputs/{self.name}",
+                self._journal.event,
+            )
+        self._capture = self._new_capture(config)
+        hooks = Hooks(
+            enqueue=None if self._queue is None else self._queue.enqueue,
+            load_model=self._loader.load,
+            forget_model=self._loader.forget,
+        )
+        table = RoutingTable(asynchronous=asynchronous is not None)
+        self._router = RouterThread(self.name, table, seed=self._options.seed, hooks=hooks, capture=self._capture)
+        self._retire = Retirement(self._drain)
+        self._measurements = Measurements(
+            self._directory, self._router.metrics, partial(self._store.put_metrics, Kind.ENDPOINT, self.name)
+        )
+        self._stack.callback(self._stop_fleet)
+        if not self._await_first_fleet(self._fleet):
+            return False
+        self._listen()
+        if self._queue is not None:
+            self._queue.start(self._router.forward, lambda: sum(len(one.in_service) for one in self._current()))
+        self._tell(EndpointStatus="InService")
+        self._journal.event(f"endpoint {self.name} is in service at {self._url}")
+        return True
+
+    def _listen(self) -> None:
+        try:
+            self._port = self._router.start(self._options.port)
+        except OSError as error:
+            raise UsageError(
+                f"port {self._options.port} of 127.0.0.1 cannot be used: {error.strerror}",
+                "an endpoint needs a free port",
+                "choose another, or --port 0",
+            ) from error
+        self._stack.callback(self._stop_router)
+
+    def _drain(self, instance: str, limit_seconds: float) -> None:
+        if self._port:  # before and after there is nobody to ask
+            self._router.drain(instance, limit_seconds)
+
+    def _await_first_fleet(self, fleet: Fleet) -> bool:
+        while not fleet.is_complete:
+            fleet.tend()
+            self._note_running()
+            if fleet.failed is not None:
+                variant = fleet.failed.variant
+                self._fail(
+                    f"The {'primary ' if len(variant.containers) == 1 else ''}container for production variant "
+                    f"{variant.name} did not pass the ping health check: {fleet.failed.reason()}"
+                )
+                return False
+            if self._is_unwanted():
+                return False
+            self._pause()
+        self._router.set_table(self._table())
+        return True
+
+    def _fail(self, reason: str) -> None:
+        self._journal.event(reason)
+        self._store.change(
+            Kind.ENDPOINT,
+            self.name,
+            lambda described: described.update(EndpointStatus="Failed", FailureReason=reason[:1024]),
+        )
+
+    def _isolated_network(self) -> str:
+        if self._network is None:
+            if self._engine.name == "process":
+                self._journal.event("network isolation: a plain process cannot be isolated, so it is not")
+                return "bridge"
+            labels = self._workspace.labels(Kind.ENDPOINT, self.name)
+            name = f"byoc-{self._workspace.identity}-{self.name}"
+            self._networks.enter_context(self._engine.network(NetworkPlan(name, (), isolated=True, labels=labels)))
+            self._network = name
+        return self._network
+
+    # In service
+
+    def serve(self) -> None:
+        """Do what the record asks until the endpoint is deleted."""
+        version = -1
+        while True:
+            current = self._store.data_version()
+            if current != version:
+                version = current
+                if self._is_unwanted():
+                    return
+                self._obey(self._store.get(Kind.ENDPOINT, self.name).description)
+            self._tend()
+            self._pause()
+
+    def _is_unwanted(self) -> bool:
+        found = self._store.find(Kind.ENDPOINT, self.name)
+        return not found or found[0].status == "Deleting"
+
+    def _pause(self) -> None:
+        if self._wake.wait(LOOK_SECONDS):
+            self._wake.clear()
+
+    def _obey(self, description: Document) -> None:
+        if description["EndpointStatus"] != "Updating" or self._update is not None:
+            return
+        pending = description.get("PendingDeploymentSummary")
+        if pending is None:
+            self._change_variants(description)
+        else:
+            self._begin_update(description, pending)
+
+    def _change_variants(self, description: Document) -> None:
+        wanted = {variant["VariantName"]: variant for variant in description["ProductionVariants"]}
+        for variant in self._current().variants:
+            variant.weight = float(wanted[variant.plan.name]["DesiredWeight"])
+            variant.desired = int(wanted[variant.plan.name]["DesiredInstanceCount"])
+        self._is_changing = True
+
+    def _begin_update(self, description: Document, pending: Document) -> None:
+        try:
+            config, models = read_config(self._workspace, pending["EndpointConfigName"])
+            fleet = self._builder.build(config, models, self._next_tag())
+        except LocalSageMakerError as error:
+            self._journal.event(f"the update is refused: {error}")
+            self._settle(f"The update was rolled back: {error}")
+            return
+        wanted = {variant["VariantName"]: variant for member in GROUPS for variant in pending.get(member, ())}
+        for variant in fleet:
+            variant.weight = float(wanted[variant.plan.name]["DesiredWeight"])
+            variant.desired = int(wanted[variant.plan.name]["DesiredInstanceCount"])
+        instances = sum(variant.desired for variant in self._current().variants)
+        deployment = plan_deployment(description.get("LastDeploymentConfig"), instances)
+        self._journal.event(f"updating to {fleet.config_name}: {deployment.kind}, {len(deployment.steps)} steps")
+        mix = partial(shared_table, asynchronous=self._queue is not None)
+        now = time.monotonic()
+        self._update = Update(self._current(), fleet, deployment, self._alarm, self._journal.event, mix, now)
+
+    def _tend(self) -> None:
+        now = time.monotonic()
+        if self._update is None:
+            self._current().tend()
+        else:
+            self._update.tend(now)
+        if self._update is not None and self._update.is_over:
+            self._finish_update(self._update)
+        self._route()
+        self._measurements.look(now)
+        if self._is_changing and self._current().is_complete:
+            self._is_changing = False
+            self._settle(None)
+        rolling_back = self._update is not None and self._update.phase is Phase.ROLLING_BACK
+        self._tell(**({"EndpointStatus": "RollingBack"} if rolling_back else {}))
+        self._note_running()
+
+    def _route(self) -> None:
+        """The router's table first; only then end what it does not have any more."""
+        table = self._table()
+        if table != self._router.table:
+            self._router.set_table(table)
+        for fleet in self._fleets():
+            for instance in fleet.take_leaving():
+                self._loader.end(instance.name)
+                self._retire(instance)
+
+    def _finish_update(self, update: Update) -> None:
+        loser = update.old if update.winner is update.new else update.new
+        self._fleet = update.winner
+        self._update = None
+        self._router.set_table(self._table())
+        for instance in loser.let_go():
+            self._loader.end(instance.name)
+            self._retire(instance)
+        if update.phase is Phase.DONE:
+            config, _ = read_config(self._workspace, update.new.config_name)
+            old_capture, self._capture = self._capture, self._new_capture(config)
+            self._router.set_capture(self._capture)
+            if old_capture is not None:
+                old_capture.close()
+            self._settle(None, EndpointConfigName=update.new.config_name, **from_config(config))
+            self._journal.event(f"the update to {update.new.config_name} is complete")
+        elif update.phase is Phase.ROLLED_BACK:
+            self._settle(f"The update to {update.new.config_name} was rolled back: {update.reason}")
+            self._journal.event(f"rolled back to {update.old.config_name}")
+        else:
+            self._settle(
+                f"The update to {update.new.config_name} could not be rolled back: {update.reason}",
+                EndpointStatus="UpdateRollbackFailed",
+            )
+
+    def _settle(self, failure: str | None, **members: Any) -> None:
+        """Nothing is under way any more."""
+
+        def settle(description: Document) -> None:
+            if description["EndpointStatus"] == "Deleting":
+                return
+            description.pop("PendingDeploymentSummary", None)
+            description.pop("FailureReason", None)
+            if "EndpointConfigName" in members and "DataCaptureConfig" not in members:
+                description.pop("DataCaptureConfig", None)
+            description.update({"EndpointStatus": "InService", **self._described(), **members})
+            if failure is not None:
+                description["FailureReason"] = failure[:1024]
+
+        self._store.change(Kind.ENDPOINT, self.name, settle)
+
+    def _alarm(self, fleet: Fleet) -> str | None:
+        """Why one of the update's alarms fires on a variant of its new fleet."""
+        if self._update is None:
+            return None
+        known = AlarmBook.of(self._workspace).alarms()
+        for alarm in filter(None, map(known.get, self._update.deployment.alarms)):
+            for variant in fleet.variants:
+                if alarm.variant in {None, variant.plan.name}:
+                    reason = self._measurements.fires(alarm, (variant.plan.name, fleet.tag), time.monotonic())
+                    if reason:
+                        return f"alarm {alarm.name} of variant {variant.plan.name}: {reason}"
+        return None
+
+    # What is so
+
+    def _current(self) -> Fleet:
+        if self._fleet is None:
+            raise RuntimeError("the endpoint has no fleet yet")
+        return self._fleet
+
+    def _find_instance(self, name: str) -> HostedInstance | None:
+        return next((one for fleet in self._fleets() for one in fleet.instances() if one.name == name), None)
+
+    def _fleets(self) -> list[Fleet]:
+        if self._update is not None:
+            return [self._update.old, self._update.new]
+        return [] if self._fleet is None else [self._fleet]
+
+    def _table(self) -> RoutingTable:
+        if self._update is not None:
+            return self._update.table()
+        return self._current().table(asynchronous=self._queue is not None)
+
+    def _next_tag(self) -> str:
+        file = self._directory / "fleets"
+        number = int(file.read_text(encoding="utf-8")) + 1 if file.exists() else 1
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(str(number), encoding="utf-8")
+        return str(number)
+
+    @property
+    def _url(self) -> str:
+        return f"http://127.0.0.1:{self._port}" if self._port else ""
+
+    def _described(self) -> Document:
+        fleet = self._current()
+        return {
+            member: [
+                summary(one.plan.name, one.plan.images, fleet.made_at, one.weight, len(one.in_service), one.desired)
+                for one in variants
+            ]
+            for member, variants in zip(GROUPS, (fleet.variants, fleet.shadows), strict=True)
+            if variants
+        }
+
+    def _tell(self, **members: Any) -> None:
+        """Write what is so, where it is not what was written last."""
+        now = {**self._described(), **members}
+        if now == self._told:
+            return
+
+        def tell(description: Document) -> None:
+            if description["EndpointStatus"] == "Deleting":
+                return
+            asked = {one["VariantName"]: one for one in description.get("ProductionVariants", ())}
+            description.update(now)
+            if description["EndpointStatus"] == "Updating":  # what is desired is the asker's to say
+                for variant in description["ProductionVariants"]:
+                    for member in ("DesiredWeight", "DesiredInstanceCount"):
+                        variant[member] = asked.get(variant["VariantName"], variant)[member]
+
+        self._store.change(Kind.ENDPOINT, self.name, tell)
+        self._told = now
+
+    def _note_running(self) -> None:
+        document: Document = {"Url": self._url, "Engine": self._engine.name}
+        document["Fleets"] = [
+            {
+                "Fleet": fleet.tag,
+                "EndpointConfigName": fleet.config_name,
+                "Variants": [
+                    {
+                        "VariantName": variant.plan.name,
+                        "ModelName": variant.plan.model_name,
+                        "Instances": [
+                            {"Instance": one.name, "State": str(one.state), "Log": str(one.log_file)}
+                            for one in variant.instances
+                        ],
+                    }
+                    for variant in fleet
+                ],
+            }
+            for fleet in self._fleets()
+        ]
+        if self._update is not None:
+            document["Update"] = {"Phase": str(self._update.phase), "NewTrafficShare": self._update.share}
+        self._journal.now(document)
+
+    def _new_capture(self, config: Document | Any) -> Capture | None:
+        wanted = config.get("DataCaptureConfig")
+        if wanted is None or not wanted.get("EnableCapture"):
+            return None
+        return Capture(self.name, capture_config(wanted, self._workspace.buckets, self._directory / "capture"))
+
+    # The end
+
+    def _stop_router(self) -> None:
+        if self._queue is not None:
+            self._queue.stop()
+        self._retire.join()
+        self._router.stop(DRAIN_SECONDS)
+        self._port = 0
+        self._measurements.close()
+
+    def _stop_fleet(self) -> None:
+        for fleet in self._fleets():
+            for instance in fleet.let_go():
+                self._retire(instance)
+        self._retire.join()
+        if self._capture is not None:
+            self._capture.close()
+
+    def _clean(self) -> None:
+        labels = self._workspace.labels(Kind.ENDPOINT, self.name)
+        self._networks.close()
+        self._engine.remove_all(labels)
+        images = {image for fleet in self._fleets() for variant in fleet for image in variant.plan.images}
+        for image in sorted(images)[:1]:
+            self._engine.give_back(self._directory / "instances", image)
+        self._builder.remove_models()
+        remove_tree(self._directory / "instances")
+        self._journal.end()
+        found = self._store.find(Kind.ENDPOINT, self.name)
+        if found and found[0].status == "Deleting":
+            self._journal.event(f"endpoint {self.name} is deleted")
+            self._store.delete(Kind.ENDPOINT, self.name)
+
+
+def capture_config(wanted: Document, buckets: Buckets, staging: Path) -> CaptureConfig:
+    """The API's DataCaptureConfig as the router's capture takes it."""
+    modes = {option["CaptureMode"] for option in wanted["CaptureOptions"]}
+    types = wanted.get("CaptureContentTypeHeader", {})
+    return CaptureConfig(
+        buckets.path(wanted["DestinationS3Uri"].rstrip("/")),
+        staging,
+        float(wanted["InitialSamplingPercentage"]),
+        bool(modes & {"Input", "InputAndOutput"}),
+        bool(modes & {"Output", "InputAndOutput"}),
+        tuple(types.get("CsvContentTypes", ())),
+        tuple(types.get("JsonContentTypes", ())),
+    )

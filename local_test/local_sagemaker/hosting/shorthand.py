@@ -1,0 +1,226 @@
+"""The short way to an endpoint: ``blue=model.tar.gz:90`` becomes a model, a variant, and the API's documents."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from local_sagemaker.api.operations import call
+from local_sagemaker.archive import pack
+from local_sagemaker.errors import UsageError
+from local_sagemaker.state.buckets import SCHEME
+from local_sagemaker.state.records import Kind
+from local_sagemaker.state.workspace import ROLE_ARN, Workspace
+
+INSTANCE_TYPE = "ml.m5.large"
+LONGEST_NAME = 63
+SIZE = re.compile(r"(\d+)(%?)")
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class VariantChoice:
+    """A variant as an option names it: ``NAME=MODEL`` or ``NAME=MODEL:WEIGHT``."""
+
+    name: str
+    model: str
+    weight: float = 1.0
+
+
+def parse_variant(text: str, option: str) -> VariantChoice:
+    """Read one variant.
+
+    Raises:
+        UsageError: if it is none.
+    """
+    name, separator, model = text.partition("=")
+    if not separator or not name or not model:
+        raise UsageError(
+            f"{option} {text!r} is not a variant",
+            "expected NAME=MODEL or NAME=MODEL:WEIGHT",
+            f"write {option} blue=JOB",
+        )
+    rest, colon, weight = model.rpartition(":")
+    try:
+        return VariantChoice(name, rest, float(weight)) if colon and rest else VariantChoice(name, model)
+    except ValueError:
+        return VariantChoice(name, model)
+
+
+def parse_numbers(pairs: Sequence[str], what: str) -> dict[str, float]:
+    """Read ``VARIANT=NUMBER`` arguments.
+
+    Raises:
+        UsageError: if one is none.
+    """
+    found = {}
+    for pair in pairs:
+        name, _, number = pair.partition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            raise UsageError(f"{pair!r} is no {what}", "expected VARIANT=NUMBER", "write for example blue=90") from None
+    return found
+
+
+def parse_capacity(text: str, option: str) -> Document:
+    """A CapacitySize: ``10%`` of the capacity, or ``2`` instances.
+
+    Raises:
+        UsageError: if it is neither.
+    """
+    match = SIZE.fullmatch(text)
+    if match is None:
+        raise UsageError(
+            f"{option} {text!r} is no size", "expected 10% or a number of instances", f"write {option} 10%"
+        )
+    return {"Type": "CAPACITY_PERCENT" if match[2] else "INSTANCE_COUNT", "Value": int(match[1])}
+
+
+def find_model(workspace: Workspace, choice: VariantChoice, endpoint: str, image: str, env: Mapping[str, str]) -> str:
+    """The name of the model that a choice means, made if there is none yet.
+
+    A choice is a model's name, a training job's name, a folder, a ``model.tar.gz``, or an address in S3.
+
+    Raises:
+        UsageError: if it is none of these.
+    """
+    if workspace.store.find(Kind.MODEL, choice.model):
+        return choice.model
+    uri = _model_data(workspace, choice.model)
+    identity = hashlib.sha256(f"{uri} {image} {sorted(env.items())}".encode()).hexdigest()[:8]
+    name = f"{endpoint[:25]}-{choice.name[:25]}-{identity}"
+    if not workspace.store.find(Kind.MODEL, name):
+        container: Document = {"Image": image, **({"Environment": dict(env)} if env else {})}
+        if uri.endswith(".tar.gz"):
+            container["ModelDataUrl"] = uri
+        else:
+            source = {"S3Uri": f"{uri.rstrip('/')}/", "S3DataType": "S3Prefix", "CompressionType": "None"}
+            container["ModelDataSource"] = {"S3DataSource": source}
+        call(
+            workspace,
+            "CreateModel",
+            {"ModelName": name, "PrimaryContainer": container, "ExecutionRoleArn": ROLE_ARN},
+        )
+    return name
+
+
+def _model_data(workspace: Workspace, text: str) -> str:
+    """The address of a model's data; a file or folder of this machine is put into the default bucket."""
+    if text.startswith(SCHEME):
+        return text
+    for job in workspace.store.find(Kind.TRAINING_JOB, text):
+        artifact = job.description.get("ModelArtifacts", {}).get("S3ModelArtifacts")
+        if artifact:
+            return str(artifact)
+    path = Path(text).expanduser().resolve()
+    of_job = workspace.directory_of(Kind.TRAINING_JOB, text) / "model.tar.gz"
+    if not path.exists() and of_job.is_file():
+        path = of_job
+    if path.is_file():
+        return _upload(workspace, path)
+    if path.is_dir():
+        with tempfile.TemporaryDirectory(prefix="byoc-") as folder:
+            return _upload(workspace, pack(path, Path(folder, "model.tar.gz")))
+    raise UsageError(
+        f"there is no model {text}",
+        "expected a model, a training job, a folder, a model.tar.gz or an address in S3",
+        "see `byoc ps --all`, or train one with `byoc train`",
+    )
+
+
+def _upload(workspace: Workspace, archive: Path) -> str:
+    digest = hashlib.sha256()
+    with archive.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    uri = f"s3://{workspace.default_bucket}/models/{digest.hexdigest()[:16]}/model.tar.gz"
+    if not workspace.buckets.exists(uri):
+        workspace.buckets.copy(uri, archive)
+    return uri
+
+
+def config_document(
+    workspace: Workspace,
+    endpoint: str,
+    variants: Sequence[VariantChoice],
+    shadows: Sequence[VariantChoice],
+    instances: Mapping[str, float],
+    image: str,
+    env: Mapping[str, str],
+    now: datetime,
+) -> Document:
+    """A CreateEndpointConfig request of choices; ``instances`` by variant, and of all the others by the empty name."""
+
+    def variant(choice: VariantChoice) -> Document:
+        return {
+            "VariantName": choice.name,
+            "ModelName": find_model(workspace, choice, endpoint, image, env),
+            "InitialInstanceCount": int(instances.get(choice.name, instances.get("", 1))),
+            "InstanceType": INSTANCE_TYPE,
+            "InitialVariantWeight": choice.weight,
+        }
+
+    stamp = f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}"
+    document: Document = {
+        "EndpointConfigName": f"{endpoint[: LONGEST_NAME - len(stamp) - 1]}-{stamp}",
+        "ProductionVariants": [variant(choice) for choice in variants],
+    }
+    if shadows:
+        document["ShadowProductionVariants"] = [variant(choice) for choice in shadows]
+    return document
+
+
+def capture_document(workspace: Workspace, endpoint: str, percentage: float) -> Document:
+    """A DataCaptureConfig that keeps requests and answers in the default bucket, CSV and JSON as text."""
+    return {
+        "EnableCapture": True,
+        "InitialSamplingPercentage": int(percentage),
+        "DestinationS3Uri": f"s3://{workspace.default_bucket}/data-capture/{endpoint}",
+        "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+        "CaptureContentTypeHeader": {
+            "CsvContentTypes": ["text/csv"],
+            "JsonContentTypes": ["application/json", "application/jsonlines"],
+        },
+    }
+
+
+def deployment_document(
+    canary: str | None,
+    linear: str | None,
+    rolling: str | None,
+    bake_seconds: int,
+    termination_seconds: int,
+    alarms: Sequence[str],
+) -> Document:
+    """A DeploymentConfig of options; {} where none was given.
+
+    Raises:
+        UsageError: if more than one kind of shift was asked for.
+    """
+    if sum(way is not None for way in (canary, linear, rolling)) > 1:
+        raise UsageError("--canary, --linear and --rolling are three ways", "an update goes one way", "take one")
+    document: Document = {}
+    if rolling is not None:
+        size = parse_capacity(rolling, "--rolling")
+        document["RollingUpdatePolicy"] = {"MaximumBatchSize": size, "WaitIntervalInSeconds": bake_seconds}
+    elif canary is not None or linear is not None or bake_seconds or termination_seconds:
+        routing: Document = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": bake_seconds}
+        if canary is not None:
+            routing |= {"Type": "CANARY", "CanarySize": parse_capacity(canary, "--canary")}
+        if linear is not None:
+            routing |= {"Type": "LINEAR", "LinearStepSize": parse_capacity(linear, "--linear")}
+        document["BlueGreenUpdatePolicy"] = {
+            "TrafficRoutingConfiguration": routing,
+            "TerminationWaitInSeconds": termination_seconds,
+        }
+    if alarms:
+        document["AutoRollbackConfiguration"] = {"Alarms": [{"AlarmName": name} for name in alarms]}
+    return document
