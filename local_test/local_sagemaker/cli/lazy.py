@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 
 class LazyGroup(click.Group):
@@ -32,6 +33,13 @@ class LazyGroup(click.Group):
         """The table of verbs, without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in self._verbs.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The verbs that begin like this, without importing any, and the group's own options."""
+        verbs = [
+            CompletionItem(name, help=line) for name, (_, line) in self._verbs.items() if name.startswith(incomplete)
+        ]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def commands_by_path(self, *above: str) -> dict[str, click.Command]:
         """Every verb below this group by its whole path, as ``endpoint weights``."""

@@ -1,0 +1,44 @@
+"""``byoc rm``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from local_sagemaker.cli.names_of_resources import complete_names, kind_option
+from local_sagemaker.cli.options import json_option, project_option
+from local_sagemaker.cli.output import emit
+from local_sagemaker.errors import UsageError
+from local_sagemaker.state.reconcile import reconcile
+from local_sagemaker.state.records import Kind
+from local_sagemaker.state.resources import engines, find_resource, is_running, remove
+from local_sagemaker.state.workspace import Workspace
+
+
+@click.command(epilog="Examples:  byoc rm digits-1 digits-2  |  byoc rm --all  |  byoc rm digits-1 --force")
+@click.argument("names", nargs=-1, shell_complete=complete_names)
+@kind_option
+@project_option
+@click.option("--all", "everything", is_flag=True, help="Everything that does not run; with --force everything.")
+@click.option("--force", is_flag=True, help="What runs too: its process and containers are killed.")
+@json_option
+def rm(names: tuple[str, ...], kind: str | None, project: Path, everything: bool, force: bool, as_json: bool) -> None:
+    """Remove resources: records, containers and directories; never your own folders, nor what is in the buckets."""
+    if bool(names) == everything:
+        raise UsageError(
+            "no names, or names and --all", "expected names of resources, or --all", "write `byoc rm NAME` or --all"
+        )
+    workspace = Workspace.of(project)
+    known = engines()
+    reconcile(workspace, known)
+    if everything:
+        all_records = workspace.store.find() if workspace.database.exists() else []
+        wanted = [record for record in all_records if kind in {None, record.kind}]
+        records = [record for record in wanted if force or not is_running(record)]
+    else:
+        records = [find_resource(workspace, name, Kind(kind) if kind else None) for name in names]
+    for record in records:
+        remove(workspace, record, known, force)
+    removed = [{"kind": record.kind, "name": record.name} for record in records]
+    emit({"removed": removed}, as_json, *(f"removed {record.kind.words} {record.name}" for record in records))
