@@ -156,7 +156,7 @@ def train(context: click.Context, /, project: Path, **given: Any) -> None:
     if given["watch"] and (given["detach"] or given["dry_run"]):
         raise UsageError("--watch with --detach or --dry-run", "watching is done in the foreground", "leave one out")
     document = None if given["request_file"] is None else read_request(given["request_file"])
-    said = given if document is None else _said(context, given)
+    said = given if document is None else said_options(context, given)
     wanted = want(project, said, document)
     job = wanted.plan()
     chosen = choose(engine_name, job.network)
@@ -312,7 +312,7 @@ def _next_name(said: Mapping[str, Any], first: str, number: int) -> dict[str, An
     return {**said, "job_name": f"{said['job_name'] or first}-{number}"}
 
 
-def _said(context: click.Context, given: Mapping[str, Any]) -> dict[str, Any]:
+def said_options(context: click.Context, given: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were written; the others are None, or empty, so that a document is not overruled by defaults."""
 
     def unsaid(value: Any) -> Any:

@@ -69,7 +69,15 @@ def check_store(store: Path) -> Path:
 class CheckpointSync:
     """Carries checkpoints between a store and the hosts of one job."""
 
-    def __init__(self, store: Path, folders: Mapping[str, Path]) -> None:
+    def __init__(self, store: Path, folders: Mapping[str, Path], *, deletes: bool = True) -> None:
+        """Nothing is carried yet.
+
+        Args:
+            store: the folder that plays the location in S3.
+            folders: each host's.
+            deletes: whether what a host deletes is deleted in the store.
+        """
+        self._deletes = deletes
         self._store = store
         self._hosts = {host: HostFolder(path) for host, path in folders.items()}
         self._refused: dict[str, str] = {}
@@ -103,7 +111,8 @@ class CheckpointSync:
             listing = list_files(host.path)
             for path in host.seen.keys() - listing.files.keys():
                 if not listing.hides(path):
-                    self._delete(path)
+                    if self._deletes:
+                        self._delete(path)
                     del host.seen[path]
             for path, stamp in sorted(listing.files.items()):
                 # What could not be uploaded is tried again the next time.

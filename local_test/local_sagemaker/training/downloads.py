@@ -50,10 +50,15 @@ def download_channels(job: TrainingJob, engine: Engine) -> None:
                     make_changes(mount.changes)
                 if job.own_folder(channel, share) is None:
                     items = items if items is not None else find_items(channel, job.buckets)
-                    _gather(in_pass(channel, items, share), mount.source, may_link)
+                    gather(in_pass(channel, items, share), mount.source, may_link)
 
 
-def _gather(items: list[Item], folder: Path, may_link: bool) -> None:
+def gather(items: list[Item], folder: Path, may_link: bool) -> None:
+    """Make a folder of objects: of links to them, or of copies.
+
+    Raises:
+        ChannelDataError: if one object's name is the folder of another one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for item in items:
         place = folder / item.name

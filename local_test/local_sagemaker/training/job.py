@@ -247,7 +247,7 @@ def _attempt(run: Run) -> Attempt:
             if run.number == 0:
                 run.report(_introduce(job, engine.name))
             plans = {host: replace(plan, image=run.image) for host, plan in plan_containers(job, addresses).items()}
-            running = stack.enter_context(_started(run, plans))
+            running = stack.enter_context(started_with_changes(engine, plans, run.report))
         except BaseException:
             if run.number == 0:
                 _discard(job, engine)  # nothing was trained, so the name stays free
@@ -282,17 +282,19 @@ def _prepare(run: Run) -> list[CheckpointSync]:
 
 
 @contextmanager
-def _started(run: Run, plans: Mapping[str, ContainerPlan]) -> Iterator[dict[str, Running]]:
+def started_with_changes(
+    engine: Engine, plans: Mapping[str, ContainerPlan], report: Callable[[str], None]
+) -> Iterator[dict[str, Running]]:
     """Start the hosts; where no changes can be laid over a channel, it is read-only."""
     with ExitStack() as stack:
         try:
-            running = stack.enter_context(started(run.engine, plans))
+            running = stack.enter_context(started(engine, plans))
         except UsageError as error:
             if "overlay" not in error.happened:
                 raise
-            run.report(f"channels are read-only: this machine cannot lay a job's changes over them ({error.happened})")
+            report(f"channels are read-only: this machine cannot lay a job's changes over them ({error.happened})")
             read_only = {host: replace(plan, mounts=_without_changes(plan.mounts)) for host, plan in plans.items()}
-            running = stack.enter_context(started(run.engine, read_only))
+            running = stack.enter_context(started(engine, read_only))
         yield running
 
 

@@ -1,0 +1,1 @@
+"""Processing jobs: any program of an image over inputs and outputs below ``/opt/ml/processing``."""
