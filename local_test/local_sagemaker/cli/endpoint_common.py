@@ -96,16 +96,25 @@ def fail_unless_in_service(record: Record) -> None:
 
 def describe_record(workspace: Workspace, record: Record) -> dict[str, Any]:
     """What the API describes, and where the endpoint listens here."""
-    running = read_running(workspace.directory_of(Kind.ENDPOINT, record.name))
+    running = _running(workspace, record)
     return {**record.description, **({"Local": running} if running else {})}
+
+
+def _running(workspace: Workspace, record: Record) -> dict[str, Any]:
+    """What the endpoint's process says of itself; nothing of one that is gone."""
+    if record.runner is None or not record.runner.is_alive:
+        return {}
+    return read_running(workspace.directory_of(Kind.ENDPOINT, record.name))
 
 
 def lines_of(workspace: Workspace, record: Record) -> list[str]:
     """An endpoint for people: its address and its variants."""
-    running = read_running(workspace.directory_of(Kind.ENDPOINT, record.name))
+    running = _running(workspace, record)
     lines = [f"{record.name}  {record.status}  {running.get('Url', '')}".rstrip()]
     if record.description.get("FailureReason"):
         lines.append(f"  {record.description['FailureReason']}")
+    if record.status == "Failed":
+        return lines
     for member, words in (("ProductionVariants", ""), ("ShadowProductionVariants", " (shadow)")):
         lines += [
             f"  {variant['VariantName']}{words}: weight {variant['CurrentWeight']:g}, "

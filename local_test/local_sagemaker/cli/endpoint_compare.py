@@ -11,8 +11,8 @@ from local_sagemaker.cli.endpoint_common import name_argument, open_workspace, w
 from local_sagemaker.cli.options import json_option, project_option
 from local_sagemaker.cli.output import emit
 from local_sagemaker.errors import UsageError
+from local_sagemaker.hosting.fleet import FLEETS_FILE, FleetTags
 from local_sagemaker.hosting.ground_truth import Judged, judge, read_truth
-from local_sagemaker.hosting.journal import read_running
 from local_sagemaker.hosting.measurements import outcomes, read_metrics
 from local_sagemaker.state.records import Kind
 
@@ -75,11 +75,8 @@ def compare(
 
 
 def _fleet(directory: Path) -> str:
-    """The tag of the fleet in service, or of the last one."""
-    fleets = read_running(directory).get("Fleets") or []
-    if fleets:
-        return str(fleets[0]["Fleet"])
-    return max((fleet for _, fleet in read_metrics(directory)), key=int, default="")
+    """The tag of the fleet in service, or of the last one that was."""
+    return FleetTags(directory / FLEETS_FILE).current
 
 
 def _captured(workspace: Workspace, description: dict[str, Any], variant: str) -> Path:

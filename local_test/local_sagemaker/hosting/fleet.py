@@ -6,17 +6,21 @@ look finds its result.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
+from local_sagemaker.files import write_whole
 from local_sagemaker.hosting import routing
 from local_sagemaker.hosting.blueprint import VariantPlan
 from local_sagemaker.hosting.instance import STOP_GRACE_SECONDS, HostedInstance, InstanceState
 
 FIRST_DELAY_SECONDS = 1.0
 LONGEST_DELAY_SECONDS = 30.0
+FLEETS_FILE = "fleets.json"
 
 MakeInstance = Callable[[VariantPlan, str], HostedInstance]
 Note = Callable[[str], None]
@@ -175,6 +179,33 @@ def shared_table(old: Fleet, new: Fleet, share: float, *, asynchronous: bool = F
     # A shadow's part is its weight by the production variants' sum, which is 1 here.
     shadows = tuple(replace(one.route(), weight=one.weight / (total or 1.0)) for one in old.shadows)
     return routing.RoutingTable(mixed, shadows, asynchronous)
+
+
+class FleetTags:
+    """Names for an endpoint's fleets, never used twice, and which one is in service; outlives the process."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        try:
+            document = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            document = {"last": 0, "current": ""}
+        self._last: int = document["last"]
+        self.current: str = document["current"]
+
+    def make(self) -> str:
+        """A tag for another fleet."""
+        self._last += 1
+        self._write()
+        return str(self._last)
+
+    def settle(self, tag: str) -> None:
+        """The fleet of this tag is the one in service."""
+        self.current = tag
+        self._write()
+
+    def _write(self) -> None:
+        write_whole(self._file, json.dumps({"last": self._last, "current": self.current}))
 
 
 class Retirement:

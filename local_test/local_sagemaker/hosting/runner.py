@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -23,7 +24,7 @@ from local_sagemaker.hosting.build_fleet import FleetBuilder, read_config
 from local_sagemaker.hosting.capture import Capture, CaptureConfig
 from local_sagemaker.hosting.deployment import plan_deployment
 from local_sagemaker.hosting.description import GROUPS, from_config, summary
-from local_sagemaker.hosting.fleet import Fleet, Retirement, shared_table
+from local_sagemaker.hosting.fleet import FLEETS_FILE, Fleet, FleetTags, Retirement, shared_table
 from local_sagemaker.hosting.hooks import Hooks
 from local_sagemaker.hosting.instance import HostedInstance
 from local_sagemaker.hosting.journal import Journal
@@ -76,6 +77,7 @@ class EndpointService:
         self._record = record
         self._directory = workspace.directory_of(Kind.ENDPOINT, record.name)
         self._journal = Journal(self._directory, report)
+        self._tags = FleetTags(self._directory / FLEETS_FILE)
         self._options = LocalOptions.read(self._directory)
         self._stack = ExitStack()
         self._networks = ExitStack()
@@ -124,7 +126,8 @@ class EndpointService:
         config, models = read_config(self._workspace, self._record.description["EndpointConfigName"])
         self._stack.callback(self._clean)
         asynchronous = config.get("AsyncInferenceConfig")
-        self._fleet = self._builder.build(config, models, self._next_tag())
+        self._fleet = self._builder.build(config, models, self._tags.current or self._tags.make())
+        _apply(self._fleet, self._record.description)
         if asynchronous is not None:
             self._queue = AsyncQueue(
                 self._directory / "async",
@@ -148,6 +151,7 @@ class EndpointService:
         self._stack.callback(self._stop_fleet)
         if not self._await_first_fleet(self._fleet):
             return False
+        self._tags.settle(self._fleet.tag)
         self._listen()
         if self._queue is not None:
             self._queue.start(self._router.forward, lambda: sum(len(one.in_service) for one in self._current()))
@@ -164,6 +168,7 @@ class EndpointService:
                 "an endpoint needs a free port",
                 "choose another, or --port 0",
             ) from error
+        replace(self._options, port=self._port).write(self._directory)  # a start after a kill listens there again
         self._stack.callback(self._stop_router)
 
     def _drain(self, instance: str, limit_seconds: float) -> None:
@@ -239,24 +244,18 @@ class EndpointService:
             self._begin_update(description, pending)
 
     def _change_variants(self, description: Document) -> None:
-        wanted = {variant["VariantName"]: variant for variant in description["ProductionVariants"]}
-        for variant in self._current().variants:
-            variant.weight = float(wanted[variant.plan.name]["DesiredWeight"])
-            variant.desired = int(wanted[variant.plan.name]["DesiredInstanceCount"])
+        _apply(self._current(), description)
         self._is_changing = True
 
     def _begin_update(self, description: Document, pending: Document) -> None:
         try:
             config, models = read_config(self._workspace, pending["EndpointConfigName"])
-            fleet = self._builder.build(config, models, self._next_tag())
+            fleet = self._builder.build(config, models, self._tags.make())
         except LocalSageMakerError as error:
             self._journal.event(f"the update is refused: {error}")
             self._settle(f"The update was rolled back: {error}")
             return
-        wanted = {variant["VariantName"]: variant for member in GROUPS for variant in pending.get(member, ())}
-        for variant in fleet:
-            variant.weight = float(wanted[variant.plan.name]["DesiredWeight"])
-            variant.desired = int(wanted[variant.plan.name]["DesiredInstanceCount"])
+        _apply(fleet, pending)
         instances = sum(variant.desired for variant in self._current().variants)
         deployment = plan_deployment(description.get("LastDeploymentConfig"), instances)
         self._journal.event(f"updating to {fleet.config_name}: {deployment.kind}, {len(deployment.steps)} steps")
@@ -294,6 +293,7 @@ class EndpointService:
     def _finish_update(self, update: Update) -> None:
         loser = update.old if update.winner is update.new else update.new
         self._fleet = update.winner
+        self._tags.settle(update.winner.tag)
         self._update = None
         self._router.set_table(self._table())
         for instance in loser.let_go():
@@ -364,13 +364,6 @@ class EndpointService:
         if self._update is not None:
             return self._update.table()
         return self._current().table(asynchronous=self._queue is not None)
-
-    def _next_tag(self) -> str:
-        file = self._directory / "fleets"
-        number = int(file.read_text(encoding="utf-8")) + 1 if file.exists() else 1
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(str(number), encoding="utf-8")
-        return str(number)
 
     @property
     def _url(self) -> str:
@@ -468,6 +461,15 @@ class EndpointService:
         if found and found[0].status == "Deleting":
             self._journal.event(f"endpoint {self.name} is deleted")
             self._store.delete(Kind.ENDPOINT, self.name)
+
+
+def _apply(fleet: Fleet, description: Document) -> None:
+    """Give a fleet the weights and numbers of instances that are desired; what is not described stays as planned."""
+    wanted = {variant["VariantName"]: variant for member in GROUPS for variant in description.get(member, ())}
+    for variant in fleet:
+        if variant.plan.name in wanted:
+            variant.weight = float(wanted[variant.plan.name]["DesiredWeight"])
+            variant.desired = int(wanted[variant.plan.name]["DesiredInstanceCount"])
 
 
 def capture_config(wanted: Document, buckets: Buckets, staging: Path) -> CaptureConfig:
