@@ -83,7 +83,7 @@ def test_a_megabyte_goes_through_unchanged_and_at_once(endpoint: Endpoint) -> No
         for _ in range(8):
             caller.send(message)
             assert caller.recv(timeout=60) == message
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 20
 
 
 def test_a_message_over_the_limit_is_refused_before_it_is_read(endpoint: Endpoint) -> None:
@@ -236,8 +236,8 @@ def test_a_stream_may_say_its_last_words_when_the_container_stops(serve: Serve) 
             for caller in callers:
                 assert caller.recv(timeout=60) == "last words"
                 assert closing(caller) == (1001, "")
-        assert endpoint.wait(20) == 0
-        assert time.monotonic() - began < 10
+        assert endpoint.wait() == 0
+        assert time.monotonic() - began < 20
         assert alarming_lines(endpoint.log) == []
 
 
@@ -251,8 +251,8 @@ def test_a_function_that_goes_on_is_cut_off_in_time(serve: Serve) -> None:
             began = time.monotonic()
             endpoint.terminate()
             assert closing(caller)[0] == 1001
-        assert endpoint.wait(30) == 0
-        assert time.monotonic() - began < 20
+        assert endpoint.wait() == 0
+        assert time.monotonic() - began < 28
 
 
 def test_a_reload_lets_streams_end_and_takes_new_ones(serve: Serve) -> None:
