@@ -14,7 +14,9 @@ PAGE = REPOSITORY / "docs/reference/contract.md"
 # How many clauses each chapter of the contract has about images, training, the variables of scripts, and hosting.
 TRAINING = {0: 12, 1: 22, 2: 16, 3: 12, 4: 15, 5: 9, 6: 9, 7: 6, 8: 6, 9: 3, 10: 6, 11: 7, 12: 7}
 HOSTING = {13: 13, 14: 8, 15: 42, 18: 6, 19: 5, 20: 8, 21: 3, 22: 3}
-CHAPTERS = TRAINING | HOSTING
+# What stands in front of containers: the calls, tuning, Step Functions, pipelines, and the SDK's local mode.
+PLATFORM = {23: 6, 24: 8, 25: 3, 26: 6}
+CHAPTERS = TRAINING | HOSTING | PLATFORM
 # Those about hosting from the chapters of contradictions and of open questions.
 DOUBTS = ["28.5", "28.6", "28.7", "28.9", "28.10", "28.12", "28.13", "29.1", "29.3", "29.7", "29.8", "29.9"]
 CLAUSES = [f"{chapter}.{number}" for chapter, count in CHAPTERS.items() for number in range(1, count + 1)] + DOUBTS
