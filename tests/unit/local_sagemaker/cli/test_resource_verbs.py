@@ -1,0 +1,282 @@
+"""ps, logs, stop, rm and completion: any resource of a project, by its name."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+from click.testing import CliRunner
+from local_sagemaker.cli import byoc
+from local_sagemaker.cli.ps import age
+from local_sagemaker.engines import ContainerPlan, ProcessEngine
+from local_sagemaker.errors import ResourceNotFoundError, UsageError
+from local_sagemaker.state.records import Kind, Runner, end
+from local_sagemaker.state.workspace import Workspace
+
+from tests.support.waiting import wait_until
+
+JOB, ENDPOINT, MODEL = Kind.TRAINING_JOB, Kind.ENDPOINT, Kind.MODEL
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return Workspace.of(tmp_path)
+
+
+@pytest.fixture
+def make(workspace):
+    """A record with a directory of its own; it is run by this very process unless it has ended."""
+
+    def make(name, kind=JOB, status="InProgress", **description):
+        statuses = {kind.status_key: status} if kind.has_status else {}
+        workspace.store.create(kind, name, {}, {**statuses, **description})
+        workspace.directory_of(kind, name).mkdir(parents=True)
+        if status in {"Completed", "Failed", "Stopped"}:
+            workspace.store.release(kind, name)
+        return workspace.directory_of(kind, name)
+
+    return make
+
+
+@pytest.fixture
+def container(workspace):
+    """A process that stands for a container of a resource."""
+    made = []
+
+    def start(name, kind=JOB):
+        labels = workspace.labels(kind, name)
+        plan = ContainerPlan(f"c-{name}", "train", "", workspace.root, {}, labels=labels, entrypoint=("sleep", "600"))
+        made.append(ProcessEngine().start(plan))
+        return made[-1]
+
+    yield start
+    for running in made:
+        running.remove()
+
+
+@pytest.fixture
+def stranger():
+    """A process that runs something else; the one that `rm --force` kills."""
+    with subprocess.Popen(["sleep", "600"]) as process:
+        yield process
+        process.kill()
+
+
+def run(*arguments):
+    return CliRunner().invoke(byoc, arguments, catch_exceptions=False)
+
+
+def document(*arguments):
+    return json.loads(run(*arguments, "--json").stdout)
+
+
+def names(*arguments):
+    return [one["name"] for one in document("ps", *arguments)["resources"]]
+
+
+def test_ps_lists_what_has_not_ended_and_with_all_what_has(make):
+    make("done", status="Completed")
+    make("now")
+    make("model", MODEL)
+    make("front", ENDPOINT, "InService")
+    assert names() == ["front", "now"]
+    assert names("--all") == ["front", "model", "now", "done"]
+
+
+def test_ps_shows_the_containers_of_each_resource(make, container):
+    make("digits", SecondaryStatus="Training")
+    make("digits", ENDPOINT, "InService")
+    running = container("digits")
+    endpoint, job = document("ps")["resources"]
+    assert job["containers"] == [{"name": "c-digits", "engine": "process", "running": True, "port": None}]
+    assert (job["kind"], job["status"], job["secondary_status"]) == ("TrainingJob", "InProgress", "Training")
+    assert endpoint["containers"] == []
+    table = run("ps").stdout
+    assert "training job  digits  InProgress (Training)" in table
+    assert "1 on process" in table
+    running.remove()
+
+
+def test_ps_tells_the_truth_about_what_a_killed_process_left(workspace, make, container, stranger):
+    make("orphan")
+    workspace.store.assign(JOB, "orphan", Runner.of(stranger.pid))
+    running = container("orphan")
+    assert names() == ["orphan"]
+    stranger.kill()
+    stranger.wait()
+    (job,) = document("ps", "--all")["resources"]
+    assert (job["status"], job["containers"]) == ("Failed", [])
+    assert "was killed" in job["failure_reason"]
+    assert running.wait(30) == 137
+
+
+def test_ps_of_a_project_where_nothing_was_done_makes_no_files(workspace):
+    assert "nothing runs in" in run("ps").stdout
+    assert not workspace.directory.exists()
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.2, "0s"), (59, "59s"), (60, "1m"), (7300, "2h"), (200_000, "2d")])
+def test_an_age_is_told_in_its_largest_unit(seconds, text):
+    assert age(seconds) == text
+
+
+def test_logs_come_from_files_also_when_all_is_over(make):
+    (make("done", status="Failed") / "logs.txt").write_bytes(b"one\ntwo\n\xff\n")
+    assert run("logs", "done").stdout_bytes == b"one\ntwo\n\xff\n"
+    assert run("logs", "done", "--tail", "1").stdout_bytes == b"\xff\n"
+
+
+def test_followed_logs_end_with_the_job(workspace, make):
+    directory = make("now")
+    log = directory / "logs.txt"
+    log.write_text("first\n")
+    shown = []
+    follower = threading.Thread(target=lambda: shown.append(run("logs", "now", "-f").stdout))
+    follower.start()
+    with log.open("a") as file:
+        file.write("second\n")
+    workspace.store.change(JOB, "now", lambda description: end(JOB, description, "Completed", 1.0))
+    workspace.store.release(JOB, "now")
+    follower.join(60)
+    assert shown == ["first\nsecond\n"]
+
+
+def test_a_resource_that_never_had_a_container_shows_what_its_runner_said(workspace, make):
+    make("early", status="Failed")
+    with pytest.raises(UsageError, match="training job early has no log"):
+        run("logs", "early")
+    (workspace.directory / "runners").mkdir()
+    (workspace.directory / "runners" / "TrainingJob-early.log").write_text("error: no image\n")
+    assert run("logs", "early").stdout == "error: no image\n"
+
+
+def test_a_name_that_several_kinds_have_needs_its_kind(make):
+    (make("digits", status="Completed") / "logs.txt").write_text("of the job\n")
+    (make("digits", ENDPOINT, "InService") / "logs.txt").write_text("of the endpoint\n")
+    make("digits", MODEL)
+    with pytest.raises(UsageError, match=r"several resources: Endpoint, Model, TrainingJob"):
+        run("logs", "digits")
+    assert run("logs", "digits", "--kind", "trainingjob").stdout == "of the job\n"
+
+
+def test_a_name_that_nobody_has_is_the_services_resource_not_found(make):
+    make("digits")
+    for verb in ("logs", "stop", "rm"):
+        with pytest.raises(ResourceNotFoundError, match="digitz") as error:
+            run(verb, "digitz")
+        assert error.value.exit_code == 2
+
+
+def test_a_detached_job_is_stopped_as_the_platform_stops_it(workspace, make_project, monkeypatch):
+    """1.12-1.14: SIGTERM, what the job saves then is kept, and it is Stopped."""
+    root = make_project(
+        train="""
+            import pathlib, signal, sys
+            def save(*_):
+                pathlib.Path(sys.argv[0]).stat()
+                pathlib.Path(__import__("os").environ["SM_MODEL_DIR"], "saved").touch()
+                sys.exit(0)
+            signal.signal(signal.SIGTERM, save)
+            print("ready", flush=True)
+            while True:
+                signal.pause()
+        """
+    )
+    monkeypatch.chdir(root)
+    assert run("train", ".", "--engine", "process", "--job-name", "long", "--detach").exit_code == 0
+    directory = root / ".byoc/jobs/long"
+    wait_until(lambda: (directory / "logs.txt").is_file() and "ready" in (directory / "logs.txt").read_text(), "a log")
+    assert document("stop", "long") == {"kind": "TrainingJob", "name": "long", "status": "Stopped"}
+    assert (directory / "model.tar.gz").is_file()
+    assert document("stop", "long")["status"] == "Stopped"
+    assert document("rm", "long") == {"removed": [{"kind": "TrainingJob", "name": "long"}]}
+    assert not directory.exists()
+    assert names("--all") == []
+    assert (root / "code" / "train.py").is_file()
+
+
+def test_an_endpoint_that_nobody_runs_is_gone_when_it_is_stopped(make, workspace):
+    make("front", ENDPOINT, "Failed")
+    assert document("stop", "front")["status"] == "Deleted"
+
+
+def test_what_does_not_run_cannot_be_stopped(make):
+    make("digits", MODEL)
+    with pytest.raises(UsageError, match="is a model, which does not run"):
+        run("stop", "digits")
+
+
+def test_what_runs_is_not_removed_unless_by_force(workspace, make, container, stranger):
+    directory = make("busy")
+    workspace.store.assign(JOB, "busy", Runner.of(stranger.pid))
+    running = container("busy")
+    with pytest.raises(UsageError, match="training job busy is InProgress"):
+        run("rm", "busy")
+    assert directory.exists()
+    assert stranger.poll() is None
+    thread = threading.Thread(target=stranger.wait)  # whoever started it reaps it
+    thread.start()
+    assert document("rm", "busy", "--force")["removed"] == [{"kind": "TrainingJob", "name": "busy"}]
+    thread.join(30)
+    assert stranger.returncode == -9
+    assert running.wait(30) == 137
+    assert not directory.exists()
+
+
+def test_rm_all_removes_what_does_not_run_and_never_a_users_own_folder(workspace, make, tmp_path_factory):
+    own = tmp_path_factory.mktemp("own")
+    (own / "data.csv").write_text("1\n")
+    directory = make("done", status="Completed")
+    (directory / "linked").symlink_to(own)
+    workspace.buckets.link(f"s3://{workspace.default_bucket}/done/input/data/train", own)
+    workspace.buckets.put_bytes(f"s3://{workspace.default_bucket}/done/output/model.tar.gz", b"kept")
+    make("model", MODEL)
+    make("now")
+    removed = document("rm", "--all")["removed"]
+    assert [one["name"] for one in removed] == ["model", "done"]
+    assert names("--all") == ["now"]
+    assert (own / "data.csv").read_text() == "1\n"
+    kept = [item.key for item in workspace.buckets.objects(f"s3://{workspace.default_bucket}/")]
+    assert kept == ["done/output/model.tar.gz"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("digits", "--all")])
+def test_rm_wants_names_or_all(workspace, arguments):
+    with pytest.raises(UsageError, match="expected names of resources, or --all"):
+        run("rm", *arguments)
+
+
+def completions(cwd, *words):
+    """What a shell would offer for the last word."""
+    environment = {
+        **os.environ,
+        "_BYOC_COMPLETE": "bash_complete",
+        "COMP_WORDS": " ".join(["byoc", *words]),
+        "COMP_CWORD": str(len(words)),
+    }
+    program = [sys.executable, "-c", "from local_sagemaker.cli import main; main()"]
+    done = subprocess.run(program, env=environment, cwd=cwd, capture_output=True, check=False, timeout=60)
+    return [line.partition(",")[2] for line in done.stdout.decode().splitlines() if line]
+
+
+def test_a_shell_completes_verbs_options_and_the_names_of_resources(workspace, make, tmp_path_factory):
+    make("digits-1")
+    make("digits-2", status="Completed")
+    make("other")
+    assert {"serve", "stop", "shell"} <= set(completions(workspace.root, "s"))
+    assert completions(workspace.root, "stop", "--no-") == ["--no-wait"]
+    for verb in ("stop", "rm"):  # one argument, and any number of them
+        assert completions(workspace.root, verb, "digits") == ["digits-2", "digits-1"]
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    assert completions(elsewhere, "stop", "--project", str(workspace.root), "oth") == ["other"]
+    assert completions(elsewhere, "stop", "dig") == []
+
+
+def test_the_script_that_a_shell_needs_is_clicks_own():
+    environment = {**os.environ, "_BYOC_COMPLETE": "bash_source"}
+    program = [sys.executable, "-c", "from local_sagemaker.cli import main; main()"]
+    done = subprocess.run(program, env=environment, capture_output=True, check=False, timeout=60)
+    assert b"complete -o nosort -F _byoc_completion byoc" in done.stdout
