@@ -141,7 +141,7 @@ class ClientConnection(asyncio.Protocol):
         self._full = False
         self._last = False
         self._paused_by_us = False
-        self._in_head = True
+        self._in_head = False
         self._head_bytes = 0
 
     @property
@@ -194,11 +194,7 @@ class ClientConnection(asyncio.Protocol):
         if self._tunnel is not None:
             self._tunnel.send(data)
             return
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES and self._call.length == 0 and not self._call.method:
-                self._reject(invalid("The request's headers are larger than 65536 bytes.", 431))
-                return
+        before = self._call
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -208,6 +204,11 @@ class ClientConnection(asyncio.Protocol):
             self._reject(cause if isinstance(cause, InvocationError) else internal(f"{cause!r}"))
         except httptools.HttpParserError as error:
             self._reject(invalid(f"The request is not HTTP/1.1: {error}"))
+        else:
+            if self._in_head and self._call is before:  # all of it belongs to one unfinished head
+                self._head_bytes += len(data)
+                if self._head_bytes > HEAD_BYTES:
+                    self._reject(invalid(f"The request's headers are larger than {HEAD_BYTES} bytes.", 431))
 
     def _reject(self, error: InvocationError) -> None:
         """Nothing more can be read from this client."""
@@ -297,7 +298,6 @@ class ClientConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         call = self._call
-        self._in_head = True
         if self._last:
             return
         if call.upgrade and not call.held and call.method == b"GET":

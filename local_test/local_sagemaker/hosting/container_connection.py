@@ -61,7 +61,7 @@ class ContainerConnection(asyncio.Protocol):
 
     __slots__ = (
         "_asker", "_body", "_complete", "_eof", "_fields", "_held", "_in_parts", "_interim", "_most", "_parser",
-        "_source", "_transport", "pool", "used",
+        "_source", "_stays", "_transport", "pool", "used",
     )  # fmt: skip
 
     def __init__(self, pool: ContainerPool) -> None:
@@ -80,6 +80,7 @@ class ContainerConnection(asyncio.Protocol):
         self._held = 0
         self._complete = False
         self._interim = False
+        self._stays = False
 
     def ask(self, asker: Asker, head: bytes, body: bytes | Iterator[bytes], most: int, *, in_parts: bool) -> None:
         """Send a request.
@@ -162,7 +163,7 @@ class ContainerConnection(asyncio.Protocol):
             self._break(f"its answer is not HTTP: {error}", False)
             return
         if self._complete:
-            self._finish(stays=self._parser.should_keep_alive())
+            self._finish(stays=self._stays)
 
     def eof_received(self) -> bool:
         self._eof = True
@@ -232,6 +233,7 @@ class ContainerConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         self._interim = status < 200
+        self._stays = self._parser.should_keep_alive()
         if self._in_parts and not self._interim and self._asker is not None:
             self._asker.head(status, cast(Fields, self._fields))
 
