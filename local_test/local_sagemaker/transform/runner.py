@@ -44,8 +44,10 @@ def run_transform_job(
             pace = agree(plan.demands, execution_parameters(instances[0][0]))
             report(str(pace))
             began = time.time()
+            clock = time.monotonic()
             workspace.store.change(KIND, plan.name, lambda told: told.update(TransformStartTime=began))
             failures = asyncio.run(transform(workspace, plan, instances, pace, tally, report))
+            report(_summary(tally, len(failures), time.monotonic() - clock))
     except StopRequestedError:
         workspace.store.change(KIND, plan.name, lambda told: end(KIND, told, "Stopped", time.time()))
         return
@@ -55,7 +57,6 @@ def run_transform_job(
         return
     finally:
         remove_tree(plan.directory / "partial")
-    report(_summary(tally, len(failures), time.time() - began))
     _tell_end(workspace.store, plan.name, failures, report)
 
 

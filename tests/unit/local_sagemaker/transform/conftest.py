@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -112,16 +113,16 @@ class FakeContainer:
             def reply(self, status, content_type, body):
                 self.send_response(status)
                 self.send_header("Content-Type", content_type)
+                # A type that says so stands for a server that closes without having said so.
+                self.close_connection = content_type.endswith("close")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
                 self.wfile.flush()
 
             def finish(self):
-                try:
+                with suppress(OSError, ValueError):  # the test has closed the connection
                     super().finish()
-                except (OSError, ValueError):
-                    pass  # the test has closed the connection
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
@@ -177,7 +178,8 @@ def workspace(tmp_path):
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    """Retries follow at once."""
+    """Retries follow at once, and /ping is asked at once."""
+    monkeypatch.setattr("local_sagemaker.hosting.endpoint.POLL_SECONDS", 0.01)
     monkeypatch.setattr(plan, "PAUSE_SECONDS", 0.0)
 
 

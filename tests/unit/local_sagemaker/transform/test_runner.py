@@ -246,7 +246,7 @@ def test_small_objects_share_the_concurrent_requests(transform):
         barrier.wait(60)
         return upper(seen)
 
-    done = transform({name: ROWS for name in "abc"}, meets_two_others, MaxConcurrentTransforms=3)
+    done = transform(dict.fromkeys("abc", ROWS), meets_two_others, MaxConcurrentTransforms=3)
     assert set(done.outputs) == {"a.out", "b.out", "c.out"}
 
 
@@ -390,3 +390,61 @@ def test_a_job_name_is_used_once(transform, workspace):
     transform({"x": ROWS})
     with pytest.raises(Exception, match="ResourceInUse"):
         call(workspace, "CreateTransformJob", make_request())
+
+
+def test_filters_and_joins_are_done_on_the_way(transform):
+    """15.40: with several requests at a time."""
+    rows = b"".join(b"id%d,a%d,b\n" % (number, number) for number in range(50))
+    done = transform(
+        {"x.csv": rows}, split="Line", BatchStrategy="SingleRecord", MaxConcurrentTransforms=4,
+        DataProcessing={"InputFilter": "$[1:]", "JoinSource": "Input", "OutputFilter": "$[0,-2]"},
+    )  # fmt: skip
+    assert sorted(done.engine.bodies) == sorted(b"a%d,b\n" % number for number in range(50))
+    assert done.outputs == {"x.csv.out": b"".join(b"id%d,A%d\n" % (number, number) for number in range(50))}
+
+
+def test_large_answers_are_joined_in_the_order_of_the_records(transform):
+    """15.38, 15.40: although that happens beside the requests."""
+    rows = b"".join(b'{"id": %d}\n' % number for number in range(120_000))
+    done = transform(
+        {"x.jsonl": rows}, lambda seen: (200, "application/jsonlines", b"1\n" * seen.body.count(b"\n")), split="Line",
+        content_type="application/jsonlines", MaxPayloadInMB=1, MaxConcurrentTransforms=2,
+        DataProcessing={"JoinSource": "Input", "OutputFilter": "$.id"},
+    )  # fmt: skip
+    assert done.outputs == {"x.jsonl.out": b"".join(b"%d\n" % number for number in range(120_000))}
+    assert len(done.engine.seen) == 2
+
+
+def test_a_wrong_number_of_answers_fails_a_join(transform):
+    """15.40."""
+    done = transform(
+        {"x": ROWS}, lambda _: (200, "text/csv", b"1\n2\n"), split="Line", DataProcessing={"JoinSource": "Input"}
+    )
+    assert done.told["FailureReason"].startswith(
+        "AlgorithmError: s3://bucket/in/x: records 1 to 3: the container answered 2 records for 3"
+    )
+    assert done.outputs == {}
+
+
+def test_json_objects_get_the_answer_as_a_member(transform):
+    """15.40: a whole object is one document."""
+    done = transform(
+        {"x.json": b'{\n"id": 1}'}, lambda _: (200, "application/json", b'{"p": [1, 2]}'),
+        content_type="application/json", assemble="Line", DataProcessing={"JoinSource": "Input"},
+    )  # fmt: skip
+    assert done.outputs == {"x.json.out": b'{"id":1,"SageMakerOutput":{"p":[1,2]}}\n'}
+
+
+def test_a_connection_that_is_closed_after_each_answer_is_made_again(transform):
+    """15.39: that is no failure."""
+    asked = []
+
+    def answers_and_closes(seen):
+        asked.append(seen.body)
+        return (200, "text/csv; close", seen.body)
+
+    done = transform(
+        {"x": ROWS}, answers_and_closes, split="Line", BatchStrategy="SingleRecord",
+        ModelClientConfig={"InvocationsMaxRetries": 0},
+    )  # fmt: skip
+    assert (done.outputs, len(asked)) == ({"x.out": ROWS}, 3)
