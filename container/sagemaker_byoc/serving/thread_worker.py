@@ -18,13 +18,39 @@ from gunicorn.workers.gthread import ThreadWorker
 LOOK_MILLISECONDS = 500
 HEAD_SECONDS = 7.0  # for a request up to its body; without nginx, callers who never end theirs would take every thread
 STALL_SECONDS = 60.0  # between two pieces of a body, as nginx has it
+JOINED_BYTES = 64 << 10  # a longer piece is not copied for it
 
 
-class NamelessResponse(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
-    """An answer that does not say who made it."""
+class _Pieces(list[bytes]):
+    """What is written to it, to be sent later."""
+
+    def sendall(self, piece: bytes) -> None:
+        self.append(piece)
+
+
+class WholeResponse(wsgi.Response):  # type: ignore[misc]  # gunicorn has no types
+    """An answer that does not say who made it, and whose head leaves together with the first piece of its body.
+
+    A worker that were killed between the two would leave its caller with half an answer, where nginx gives none
+    with 502.
+    """
+
+    sock: Any
+    headers_sent: bool
 
     def default_headers(self) -> list[str]:
         return [line for line in super().default_headers() if not line.startswith("Server:")]
+
+    def write(self, arg: bytes) -> None:
+        if self.headers_sent or len(arg) > JOINED_BYTES:
+            super().write(arg)
+            return
+        connection, self.sock = self.sock, _Pieces()
+        try:
+            super().write(arg)
+        finally:
+            pieces, self.sock = self.sock, connection
+            connection.sendall(b"".join(pieces))
 
 
 class StayingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -33,7 +59,7 @@ class StayingThreadWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has n
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._heads: dict[Any, float] = {}  # connections whose next request has not come to its body, since when
-        wsgi.Response = NamelessResponse
+        wsgi.Response = WholeResponse
 
     def handle(self, conn: Any) -> Any:
         keep = self._handle_one(conn)
