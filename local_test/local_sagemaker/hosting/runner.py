@@ -126,7 +126,9 @@ class EndpointService:
         config, models = read_config(self._workspace, self._record.description["EndpointConfigName"])
         self._stack.callback(self._clean)
         asynchronous = config.get("AsyncInferenceConfig")
-        self._fleet = self._builder.build(config, models, self._tags.current or self._tags.make())
+        started_again = "ProductionVariants" in self._record.description
+        tag = self._tags.current if started_again and self._tags.current else self._tags.make()
+        self._fleet = self._builder.build(config, models, tag)
         _apply(self._fleet, self._record.description)
         if asynchronous is not None:
             self._queue = AsyncQueue(
@@ -155,6 +157,7 @@ class EndpointService:
         self._listen()
         if self._queue is not None:
             self._queue.start(self._router.forward, lambda: sum(len(one.in_service) for one in self._current()))
+        self._note_running()
         self._tell(EndpointStatus="InService")
         self._journal.event(f"endpoint {self.name} is in service at {self._url}")
         return True
