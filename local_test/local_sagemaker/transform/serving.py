@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any, BinaryIO
 
@@ -37,10 +38,10 @@ def serving(
     names = [[plan_container(plan, host, place).hostname for place in places(plan)] for host in range(len(plan.hosts))]
     try:
         _prepare(plan)
-        with ExitStack() as stack:
+        with ExitStack() as stack, _ended_together() as started:
             sinks = _sinks(plan, [name for host in names for name in host], log_stream, stack)
             instances = [
-                [_start(plan, engine, host, place, sinks[names[host][place]], stack) for place in places(plan)]
+                [_start(plan, engine, host, place, sinks[names[host][place]], started) for place in places(plan)]
                 for host in range(len(plan.hosts))
             ]
             for host, endpoints in enumerate(instances):
@@ -90,15 +91,35 @@ def _sinks(plan: TransformPlan, names: Sequence[str], stream: BinaryIO | None, s
     return {name: log.sink(name) for name in names}
 
 
-def _start(plan: TransformPlan, engine: Engine, host: int, place: int, sink: Sink, stack: ExitStack) -> Endpoint:
+def _start(
+    plan: TransformPlan, engine: Engine, host: int, place: int, sink: Sink, started: list[tuple[Running, LogPump]]
+) -> Endpoint:
     container = plan_container(plan, host, place)
     container.base_directory.mkdir(parents=True, exist_ok=True)
     running = engine.start(container)
-    stack.callback(running.remove)
     pump = LogPump(running.logs(), container.base_directory / "logs.txt", sink)
-    stack.callback(pump.join, LOG_DRAIN_SECONDS)
-    stack.callback(running.stop, STOP_GRACE_SECONDS)
+    started.append((running, pump))
     return Endpoint(_url(running), running, pump)
+
+
+@contextmanager
+def _ended_together() -> Iterator[list[tuple[Running, LogPump]]]:
+    """A list of containers, all of which are stopped at the same time, and removed, at the block's end."""
+    started: list[tuple[Running, LogPump]] = []
+    try:
+        try:
+            yield started
+        finally:
+            if started:
+                with ThreadPoolExecutor(len(started)) as pool:
+                    ends = [pool.submit(running.stop, STOP_GRACE_SECONDS) for running, _ in started]
+                for end in ends:
+                    end.result()
+            for _, pump in started:
+                pump.join(LOG_DRAIN_SECONDS)
+    finally:
+        for running, _ in started:
+            running.remove()
 
 
 def _url(running: Running) -> str:

@@ -119,40 +119,11 @@ def test_an_input_is_needed(workspace, archive):
 def test_every_flag_has_its_place_in_the_request(workspace, archive, rows, capsys):
     """23.6; nothing is recorded by a dry run."""
     flags = [
-        "--job-name",
-        "j",
-        "--content-type",
-        "text/csv",
-        "--accept",
-        "text/csv",
-        "--compression",
-        "Gzip",
-        "--split-type",
-        "Line",
-        "--strategy",
-        "SingleRecord",
-        "--assemble-with",
-        "Line",
-        "--max-payload",
-        "2",
-        "--max-concurrent",
-        "3",
-        "--instances",
-        "2",
-        "--input-filter",
-        "$[1:]",
-        "--output-filter",
-        "$[0]",
-        "--join",
-        "--timeout",
-        "9",
-        "--retries",
-        "1",
-        "--env",
-        "A=B",
-        "--dry-run",
-        "--json",
-    ]
+        "--job-name=j", "--content-type=text/csv", "--accept=text/csv", "--compression=Gzip", "--split-type=Line",
+        "--strategy=SingleRecord", "--assemble-with=Line", "--max-payload=2", "--max-concurrent=3", "--instances=2",
+        "--input-filter=$[1:]", "--output-filter=$[0]", "--join", "--timeout=9", "--retries=1", "--env=A=B",
+        "--dry-run", "--json",
+    ]  # fmt: skip
     with pytest.raises(SystemExit) as ended:
         main(["transform", "--project", str(workspace.root), "--model", str(archive), "--input", str(rows), *flags])
     assert ended.value.code == 0
