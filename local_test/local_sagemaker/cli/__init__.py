@@ -22,6 +22,7 @@ VERBS = {
     "base-image": (f"{ROOMS}.base_image:base_image", "Make a base image, for machines without a registry."),
     "build": (f"{ROOMS}.build:build", "Build the image, for training and serving."),
     "train": (f"{ROOMS}.train:train", "Run one training job."),
+    "tune": (f"{ROOMS}.tune:tune", "Search for the best hyperparameters by many training jobs."),
     "process": (f"{ROOMS}.process:process", "Run one processing job."),
     "serve": (f"{ROOMS}.serve:serve", "Serve a model in the foreground."),
     "endpoint": (f"{ROOMS}.endpoint:endpoint", "Endpoints that stay, with several variants."),
