@@ -97,6 +97,7 @@ class ContainerConnection(asyncio.Protocol):
         self._most = most
         if not isinstance(body, bytes):
             self._source = body
+            self._transport.set_write_buffer_limits(high=0)  # each piece follows when the one before has left
             self._transport.write(head)
             self._send_more()
         elif len(body) > 65536:
@@ -105,8 +106,8 @@ class ContainerConnection(asyncio.Protocol):
             self._transport.write(head + body)
 
     def _send_more(self) -> None:
-        transport = self._transport
-        while self._source is not None and not transport.get_write_buffer_size():
+        """Send pieces until one has to wait; ``resume_writing`` goes on."""
+        while self._source is not None and not self._transport.get_write_buffer_size():
             try:
                 piece = next(self._source, None)
             except OSError as error:
@@ -114,8 +115,9 @@ class ContainerConnection(asyncio.Protocol):
                 return
             if piece is None:
                 self._source = None
+                self._transport.set_write_buffer_limits()
                 return
-            transport.write(piece)
+            self._transport.write(piece)
 
     def pause(self) -> None:
         """Read no more of the answer until ``resume``."""
@@ -142,7 +144,6 @@ class ContainerConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=1 << 18)
 
     def pause_writing(self) -> None:
         """More of the body is sent when ``resume_writing`` says so."""
