@@ -44,9 +44,9 @@ def byoc_project(pytestconfig: pytest.Config) -> Path:
 @pytest.fixture(scope="session")
 def byoc_engine(pytestconfig: pytest.Config) -> Iterator[Engine]:
     """What runs containers; whatever of this run is left at the end is removed, and what a killed run left before."""
-    from local_sagemaker.testing import testing_engine  # noqa: PLC0415 - paid for by those who ask
+    from local_sagemaker.testing import clean_engine  # noqa: PLC0415 - paid for by those who ask
 
-    with testing_engine(pytestconfig.getoption("--byoc-engine")) as engine:
+    with clean_engine(pytestconfig.getoption("--byoc-engine")) as engine:
         yield engine
 
 

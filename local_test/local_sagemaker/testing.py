@@ -44,7 +44,7 @@ def session_name() -> str:
 
 
 @contextmanager
-def testing_engine(name: EngineName) -> Iterator[Engine]:
+def clean_engine(name: EngineName) -> Iterator[Engine]:
     """An engine without leftovers, before and after: containers of test runs that were killed, then this run's own.
 
     Raises:

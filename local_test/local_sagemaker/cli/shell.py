@@ -101,7 +101,12 @@ def shell_in_image(workspace: Workspace, engine: DockerEngine, image: str) -> in
     job = plan_training_job(read_project(workspace.root), {}, now, image=image, name=name, session=name)
     labels = {WORKSPACE_LABEL: workspace.identity, KIND_LABEL: "Shell", NAME_LABEL: name}
     first, *others = SHELL
-    plan = replace(plan_container(job, job.hosts[0]), labels=labels, entrypoint=(first,), arguments=tuple(others))
+    plan = plan_container(job, job.hosts[0])
+    # Channels are read-only here, where a job's own changes would be laid over them.
+    mounts = tuple(
+        replace(one, read_only=one.read_only or one.changes is not None, changes=None) for one in plan.mounts
+    )
+    plan = replace(plan, labels=labels, mounts=mounts, entrypoint=(first,), arguments=tuple(others))
     try:
         prepare_job_directory(job, engine.network_interface)
         say(f"a shell in a new container of {image}; /opt/ml is as a job of {workspace.root} has it")
