@@ -20,6 +20,7 @@ from local_sagemaker.hosting.invocation import (
     invoke_endpoint_async,
 )
 from local_sagemaker.hosting.journal import read_url
+from local_sagemaker.hosting.repetition import VARIANT_HEADER, Repetition, send_many
 from local_sagemaker.progress import say
 from local_sagemaker.state.records import Kind
 from local_sagemaker.state.workspace import Workspace
@@ -31,7 +32,6 @@ CONTENT_TYPES = {
     ".npy": "application/x-npy",
 }
 INLINE_BYTES = 128_000
-VARIANT_HEADER = "x-amzn-invoked-production-variant"
 NEW_SESSION_HEADER = "x-amzn-sagemaker-new-session-id"
 
 
@@ -52,6 +52,10 @@ NEW_SESSION_HEADER = "x-amzn-sagemaker-new-session-id"
 )
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the answer to a file.")
 @click.option("--timeout", type=float, default=INVOCATION_SECONDS, show_default=True, help="Seconds.")
+@click.option(
+    "--repeat", type=click.IntRange(min=1), metavar="COUNT", help="Send it so often, and say who answered and how fast."
+)
+@click.option("--concurrency", type=click.IntRange(1, 256), default=1, show_default=True, help="With --repeat.")
 @project_option
 def invoke(  # noqa: PLR0917 - click passes each by name
     payload: Path,
@@ -68,13 +72,16 @@ def invoke(  # noqa: PLR0917 - click passes each by name
     asynchronous: bool,
     output: Path | None,
     timeout: float,
+    repeat: int | None,
+    concurrency: int,
     project: Path,
 ) -> None:
     """Send FILE (- is standard input) to an endpoint; the answer comes out byte for byte."""
     body = read_payload(payload)
     sent = content_type or guess_content_type(payload)
     if endpoint is None:
-        if any((variant, target_model, target_container, inference_id, session, custom_attributes, asynchronous)):
+        names = (variant, target_model, target_container, inference_id, session, custom_attributes, repeat)
+        if asynchronous or any(names):
             raise UsageError(
                 "an option that only an endpoint understands, without --endpoint",
                 "a container that `byoc serve` runs has no variants, models and sessions to choose from",
@@ -90,6 +97,9 @@ def invoke(  # noqa: PLR0917 - click passes each by name
     address = read_url(
         workspace.directory_of(Kind.ENDPOINT, workspace.store.get(Kind.ENDPOINT, endpoint).name), endpoint
     )
+    if repeat is not None:
+        _print_repetition(send_many(address, endpoint, body, options, repeat, concurrency, timeout))
+        return
     if asynchronous:
         _write(_invoke_async(workspace, address, endpoint, body, options, timeout), output)
         return
@@ -98,6 +108,13 @@ def invoke(  # noqa: PLR0917 - click passes each by name
     if NEW_SESSION_HEADER in answer.headers:
         say(f"session {answer.headers[NEW_SESSION_HEADER]}")
     _write(answer, output)
+
+
+def _print_repetition(repetition: Repetition) -> None:
+    print(repetition.describe(), flush=True)
+    failed = sum(repetition.failures.values())
+    if failed:
+        raise JobFailedError(f"{failed} requests failed", "", "see the endpoint's log with `byoc logs`")
 
 
 def _invoke_async(
