@@ -1,0 +1,1 @@
+"""``byoc check``: SageMaker's contract as a suite of rules that any image is held to."""

@@ -1,0 +1,362 @@
+"""Serving containers as the platform starts and stops them: what each start, signal and death says about the rules."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from local_sagemaker.conformance.conditions import Condition, Trial, attribute, impose_all
+from local_sagemaker.conformance.containers import Container, Containers, RefusedError, Setup, main_processes
+from local_sagemaker.conformance.exchange import Answer, HalfSent, ask, ping
+from local_sagemaker.conformance.findings import Finding, decided, passed, skipped, violated
+from local_sagemaker.conformance.invocations import Server, examine_requests
+from local_sagemaker.conformance.subject import Payload, Subject
+from local_sagemaker.engines.base import BASE_DIR
+
+MODEL = f"{BASE_DIR}/model"
+PLENTY_OF_SHM = 2 * 1024**3
+SMALL_MEMORY = 1024**3
+STOP_SECONDS = 30.0
+POLL_SECONDS = 0.1
+# How long a server may listen elsewhere before it is believed to stay there.
+ELSEWHERE_SECONDS = 30.0
+# A payload that takes longer is a request under way; a faster one is held back half-way.
+SLOW_SECONDS = 0.5
+BEFORE_SIGNAL_SECONDS = 0.3
+UNDER_WAY_SECONDS = 1.0
+# From a process's death until the container has ended, or answers again.
+SETTLING_SECONDS = 2.0
+RECOVERY_SECONDS = 20.0
+MOST_KILLED = 3
+OTHER_PORT = 23456
+BATCH = {
+    "SAGEMAKER_BATCH": "true",
+    "SAGEMAKER_MAX_PAYLOAD_IN_MB": "6",
+    "SAGEMAKER_BATCH_STRATEGY": "MULTI_RECORD",
+    "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": "4",
+}
+# What is decided by requests and by the stop that follows them.
+OF_A_READY_SERVER = tuple(f"BYOC-S{number:03d}" for number in (*range(2, 8), *range(15, 25), *range(26, 32), 34))
+ANY_PAYLOAD = Payload(b"1," * 32, "text/csv")
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """How a start went; ``evidence`` says what came instead of a status 200."""
+
+    ready: bool
+    seconds: float
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What the serving probes share.
+
+    Attributes:
+        containers: of the image.
+        subject: the image and what was given for it.
+        model: the model's folder, or None where there is none.
+        capabilities: what the labels promise.
+    """
+
+    containers: Containers
+    subject: Subject
+    model: Path | None
+    capabilities: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def setup(self) -> Setup:
+        """The least that an endpoint has: a writable copy of the model, and no want of anything."""
+        return Setup(
+            ("serve",),
+            environment=self.subject.environment,
+            folders={f"{BASE_DIR}/code": self.subject.code} if self.subject.code else {},
+            copies={MODEL: self.model} if self.model else {},
+            writable=(f"{BASE_DIR}/model",),
+            hostname="model",
+            shm_bytes=PLENTY_OF_SHM,
+        )
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """What the platform does to an endpoint's container."""
+        model = {MODEL: self.model} if self.model else {}
+        conditions = [
+            Condition(
+                "BYOC-S008",
+                lambda setup: replace(
+                    setup,
+                    copies={},
+                    writable=(),
+                    folders={**setup.folders, **model},
+                    read_only=() if model else (MODEL,),
+                ),
+            ),
+            Condition("BYOC-S009", lambda setup: replace(setup, network="isolated")),
+            Condition("BYOC-S010", lambda setup: replace(setup, read_only_root=True)),
+            Condition("BYOC-S011", lambda setup: replace(setup, shm_bytes=Setup(()).shm_bytes)),
+            Condition("BYOC-S013", lambda setup: replace(setup, environment={**setup.environment, **BATCH})),
+        ]
+        if self.subject.strict:
+            conditions.append(Condition("BYOC-S012", lambda setup: replace(setup, memory_bytes=SMALL_MEMORY)))
+        return conditions
+
+    @property
+    def as_deployed(self) -> Setup:
+        """As endpoints without network isolation run, with what almost every server stands."""
+        return impose_all([one for one in self.conditions if one.rule in {"BYOC-S008", "BYOC-S011"}], self.setup)
+
+
+def await_ready(container: Container, limit: float) -> Readiness:
+    """Ask /ping until it answers 200; the end of the container, or a server that stays elsewhere, ends the waiting."""
+    start = time.monotonic()
+    last: Answer | None = None
+    elsewhere_since: float | None = None
+    while (elapsed := time.monotonic() - start) < limit:
+        if container.has_ended:
+            ended = f"the container ended with exit code {container.exit_code} after {elapsed:.1f} s"
+            return Readiness(ready=False, seconds=elapsed, evidence=(ended, container.last_lines()))
+        last = ping(container.address)
+        if last.status == 200:
+            return Readiness(ready=True, seconds=time.monotonic() - start)
+        if last.status is None and int(elapsed / POLL_SECONDS) % 10 == 0:
+            elsewhere_since = (elsewhere_since or elapsed) if container.listeners() else None
+            if elsewhere_since is not None and elapsed - elsewhere_since > ELSEWHERE_SECONDS:
+                break
+        time.sleep(POLL_SECONDS)
+    listening = sorted(f"{where} addresses, port {port}" for where, port in container.listeners())
+    return Readiness(
+        ready=False,
+        seconds=time.monotonic() - start,
+        evidence=(
+            f"GET /ping on port {container.setup.port}: {last or 'never asked'}",
+            f"it listens on: {'; '.join(listening) or 'no TCP port'}",
+            container.last_lines(),
+        ),
+    )
+
+
+@contextmanager
+def serving(containers: Containers, setup: Setup, limit: float) -> Iterator[tuple[Container, Readiness]]:
+    """A server for the length of a block, once it is ready or known not to become so."""
+    with containers.started(setup) as container:
+        yield container, await_ready(container, limit)
+
+
+def examine_start(bench: Serving) -> Iterator[Finding]:
+    """Start under all conditions; the first that works is sent requests, and then stopped with one under way."""
+    further: list[Finding] = []
+
+    def try_out(setup: Setup) -> Trial:
+        try:
+            with serving(bench.containers, setup, bench.subject.startup_seconds) as (container, readiness):
+                if not readiness.ready:
+                    return Trial(works=False, evidence=readiness.evidence)
+                if not further:
+                    further.extend(_examine_server(container, bench))
+                return Trial(works=True)
+        except RefusedError as error:
+            return Trial(works=False, evidence=(f"Docker does not start it: {error}",))
+
+    found = list(attribute("BYOC-S001", bench.conditions, bench.setup, try_out))
+    if not bench.containers.are_reached_directly:
+        reason = "this engine's containers are reached by published ports only, which isolated ones do not have"
+        found = [skipped(one.rule.id, reason) if one.rule.id == "BYOC-S009" else one for one in found]
+    if not further and bench.model is None:
+        why = "it does not start without a model; give --model-data, or let the check train one"
+        found = [skipped(one.rule.id, why) for one in found]
+    yield from found
+    yield from further or (skipped(rule, "the server does not become ready: BYOC-S001") for rule in OF_A_READY_SERVER)
+
+
+def _examine_server(container: Container, bench: Serving) -> Iterator[Finding]:
+    payload = bench.subject.payload
+    server = Server(container.address, payload, lambda: not container.has_ended, container.last_lines)
+    yield from examine_requests(server, bench.capabilities)
+    logged = container.log().strip()
+    yield decided("BYOC-S026", bool(logged), "nothing came, after a start and dozens of requests")
+    if ping(container.address).status == 200:
+        yield from examine_stop(container, payload)
+    else:
+        yield from (skipped(f"BYOC-S0{number}", "the server no longer answers: BYOC-S021") for number in (22, 23, 24))
+
+
+def examine_stop(container: Container, payload: Payload | None) -> Iterator[Finding]:
+    """SIGTERM with a request under way."""
+    hears = container.hears_sigterm()
+    with under_way(container.address, payload or ANY_PAYLOAD) as answers:
+        container.signal("SIGTERM")
+        sent = time.monotonic()
+    usual, answer = answers
+    came = f"sent before SIGTERM, usually: {usual}; came: {answer}"
+    yield decided("BYOC-S022", answer.status == usual.status, came, container.last_lines())
+    if hears is False and not container.has_ended:  # the kernel keeps it from process 1
+        yield violated("BYOC-S023", "process 1 has no handler for SIGTERM", container.last_lines())
+        yield skipped("BYOC-S024", "it does not end: BYOC-S023")
+        return
+    ended = container.ended_within(STOP_SECONDS - (time.monotonic() - sent))
+    yield decided("BYOC-S023", ended, f"it still ran {STOP_SECONDS:g} s after SIGTERM", container.last_lines())
+    if ended:
+        yield decided("BYOC-S024", container.exit_code == 0, f"exit code {container.exit_code}")
+    else:
+        yield skipped("BYOC-S024", "it does not end: BYOC-S023")
+
+
+@contextmanager
+def under_way(address: tuple[str, int], payload: Payload) -> Iterator[list[Answer]]:
+    """A request that is under way within the block: after it the list has the usual answer, and the one to this."""
+    headers = {"Content-Type": payload.content_type}
+    usual = ask(address, "POST", "/invocations", payload.body, headers)
+    answers = [usual]
+    if usual.seconds >= SLOW_SECONDS:
+        sender = threading.Thread(
+            target=lambda: answers.append(ask(address, "POST", "/invocations", payload.body, headers)), daemon=True
+        )
+        sender.start()
+        time.sleep(BEFORE_SIGNAL_SECONDS)
+        yield answers
+        sender.join()
+        return
+    half = HalfSent(address, payload.body, headers)
+    time.sleep(BEFORE_SIGNAL_SECONDS)
+    yield answers
+    time.sleep(UNDER_WAY_SECONDS)
+    answers.append(half.finish())
+
+
+def examine_deaths(bench: Serving) -> Iterator[Finding]:
+    """Kill each of process 1's children, one after the other, and see what becomes of the server."""
+    killed: set[str] = set()
+    wrong: list[str] = []
+    while len(killed) < MOST_KILLED and not wrong:
+        with serving(bench.containers, bench.as_deployed, bench.subject.startup_seconds) as (container, readiness):
+            if not readiness.ready:
+                yield skipped("BYOC-S025", "the server does not become ready: BYOC-S001")
+                return
+            names = killed | set()
+            for name, evidence in _deaths(container, bench.subject.payload, killed):
+                names.add(name)
+                wrong += evidence
+        if names == killed:
+            break
+        killed = names
+    if not killed:
+        yield skipped("BYOC-S025", "process 1 has no children, or the image no shell to kill them with")
+        return
+    told = f"killed in turn: {', '.join(sorted(killed))}"
+    yield decided("BYOC-S025", not wrong, *(wrong or [told]))
+
+
+def _deaths(container: Container, payload: Payload | None, known: set[str]) -> Iterator[tuple[str, list[str]]]:
+    """Kill what has not been killed yet, until the container ends; each name with what went wrong."""
+    done = set(known)
+    while len(done) < MOST_KILLED:
+        victim = next((one for one in main_processes(container.processes()) if one.name not in done), None)
+        if victim is None or not container.kill(victim):
+            return
+        done.add(victim.name)
+        verdict = _after_death(container, payload)
+        yield victim.name, [f"{victim.name} was killed: {verdict}", container.last_lines()] if verdict else []
+        if container.has_ended or verdict:
+            return
+
+
+def _after_death(container: Container, payload: Payload | None) -> str:
+    """What went wrong after a process was killed; nothing if the container failed or recovered."""
+    limit = time.monotonic() + RECOVERY_SECONDS
+    if not container.ended_within(SETTLING_SECONDS):
+        while not container.has_ended and time.monotonic() < limit:
+            if _is_well(container.address, payload):
+                return ""
+            time.sleep(POLL_SECONDS)
+    if container.has_ended:
+        return "" if container.exit_code else "the container ended with exit code 0, as after a clean stop"
+    answer = ping(container.address)
+    return f"the container runs on, and after {RECOVERY_SECONDS:g} s it is not well: GET /ping: {answer}"
+
+
+def _is_well(address: tuple[str, int], payload: Payload | None) -> bool:
+    if ping(address).status != 200:
+        return False
+    if payload is None:
+        return True
+    return ask(address, "POST", "/invocations", payload.body, {"Content-Type": payload.content_type}, 10).ok
+
+
+def examine_empty_model(bench: Serving, usual_seconds: float = 10.0) -> Iterator[Finding]:
+    """No model at all: to fail is fine, to say that all is well is not."""
+    payload = bench.subject.payload
+    if payload is None:
+        return
+    setup = replace(bench.as_deployed, folders={}, read_only=(MODEL,))
+    limit = min(bench.subject.startup_seconds, max(10.0, 3 * usual_seconds))
+    with serving(bench.containers, setup, limit) as (container, readiness):
+        if not readiness.ready:
+            yield passed("BYOC-S032", "it does not become ready")
+            return
+        answer = ask(container.address, "POST", "/invocations", payload.body, {"Content-Type": payload.content_type})
+        came = f"/ping: 200, then the payload: {answer}"
+        yield decided("BYOC-S032", not answer.is_servers_error, came, container.last_lines())
+
+
+def examine_other_port(bench: Serving) -> Iterator[Finding]:
+    """One of several containers that share a host."""
+    told = {"SAGEMAKER_BIND_TO_PORT": str(OTHER_PORT), "SAGEMAKER_SAFE_PORT_RANGE": f"{OTHER_PORT}-{OTHER_PORT + 9}"}
+    deployed = bench.as_deployed
+    setup = replace(deployed, environment={**deployed.environment, **told}, port=OTHER_PORT)
+    with serving(bench.containers, setup, bench.subject.startup_seconds) as (container, readiness):
+        yield decided("BYOC-S014", readiness.ready, f"SAGEMAKER_BIND_TO_PORT={OTHER_PORT}", *readiness.evidence)
+        if not readiness.ready:
+            return
+        others = sorted(port for _, port in container.listeners() if not OTHER_PORT <= port < OTHER_PORT + 10)
+        yield decided("BYOC-S035", not others, f"it also listens on {', '.join(map(str, others))}")
+
+
+def examine_many_models(bench: Serving) -> Iterator[Finding]:
+    """The life of a model on a multi-model endpoint."""
+    if bench.model is None:
+        yield skipped("BYOC-S033", "there is no model; give --model-data")
+        return
+    folder = f"{BASE_DIR}/models/a1b2c3/model"
+    setup = replace(
+        bench.setup,
+        copies={},
+        writable=(),
+        folders={**{path: one for path, one in bench.setup.folders.items() if path != MODEL}, folder: bench.model},
+        environment={**bench.subject.environment, "SAGEMAKER_MULTI_MODEL": "true"},
+    )
+    with serving(bench.containers, setup, bench.subject.startup_seconds) as (container, readiness):
+        if not readiness.ready:
+            yield violated("BYOC-S033", "without a model /ping has to answer 200", *readiness.evidence)
+            return
+        wrong = list(_life_of_a_model(container.address, folder, bench.subject.payload))
+        yield decided("BYOC-S033", not wrong, *wrong, *([container.last_lines()] if wrong else []))
+
+
+def _life_of_a_model(address: tuple[str, int], folder: str, payload: Payload | None) -> Iterator[str]:
+    sent = payload or ANY_PAYLOAD
+    load = json.dumps({"model_name": "a1b2c3", "url": folder}).encode()
+    json_type = {"Content-Type": "application/json"}
+    payload_type = {"Content-Type": sent.content_type, "X-Amzn-SageMaker-Target-Model": "a.tar.gz"}
+    invoke = "/models/a1b2c3/invoke"
+    steps: list[tuple[str, str, bytes | None, Mapping[str, str], int | None]] = [
+        ("GET", "/models", None, {}, 200),
+        ("POST", invoke, sent.body, payload_type, 404),
+        ("POST", "/models", load, json_type, 200),
+        ("POST", "/models", load, json_type, 409),
+        ("GET", "/models/a1b2c3", None, {}, 200),
+        ("POST", invoke, sent.body, payload_type, 200 if payload else None),
+        ("DELETE", "/models/a1b2c3", None, {}, 200),
+        ("DELETE", "/models/a1b2c3", None, {}, 404),
+        ("GET", "/models/a1b2c3", None, {}, 404),
+    ]
+    for method, path, body, headers, expected in steps:
+        answer = ask(address, method, path, body, headers)
+        if expected is not None and answer.status != expected:
+            yield f"{method} {path}: expected {expected}; came: {answer}"

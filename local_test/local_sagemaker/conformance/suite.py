@@ -1,0 +1,217 @@
+"""The whole check: which probes decide the rules that are wanted, and their order. The plan is made first."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from local_sagemaker.archive import unpack
+from local_sagemaker.conformance import serving, training
+from local_sagemaker.conformance.containers import Containers, RefusedError
+from local_sagemaker.conformance.findings import Finding, Report, one_each, skipped
+from local_sagemaker.conformance.image import capabilities, examine_image
+from local_sagemaker.conformance.rules import LABEL_PREFIX, Need, Rule
+from local_sagemaker.conformance.subject import Subject
+
+# Beside each other: servers mostly wait, while trainings would slow each other down.
+AT_ONCE = 2
+NEEDS: dict[Need, str] = {
+    "payload": "there is no payload; give --payload FILE",
+    "model data": "there is no model; give --model-data, or let the check train one",
+    "strict": "memory is limited with --strict only",
+}
+Tell = Callable[[str], None]
+
+
+def _ids(letter: str, *numbers: int) -> frozenset[str]:
+    return frozenset(f"BYOC-{letter}{number:03d}" for number in numbers)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One visit to the image: some containers, and the rules that they decide.
+
+    Attributes:
+        name: what is done, in words.
+        rules: the ids of what it decides.
+        alone: whether other work would spoil its times.
+        run: does it.
+    """
+
+    name: str
+    rules: frozenset[str]
+    run: Callable[..., Iterator[Finding]]
+    alone: bool = False
+
+
+Work = tuple[Probe, Callable[[], Iterator[Finding]]]
+IMAGE = _ids("I", *range(1, 16))
+FIRST_TRAINING = _ids("T", *range(1, 11), 19, 20)
+TRAINING_PROBES: tuple[Probe, ...] = (
+    Probe("train with the least configuration", _ids("T", 11), training.examine_lean_configuration),
+    Probe("train on two hosts", _ids("T", 16), training.examine_two_hosts),
+    Probe("stop training with SIGTERM", _ids("T", 15), training.examine_stop),
+    Probe("let training fail", _ids("T", 12, 13, 14, 17, 18), training.examine_failures),
+)
+SERVING_PROBES: tuple[Probe, ...] = (
+    Probe("kill each of the server's processes", _ids("S", 25), serving.examine_deaths),
+    Probe("serve an empty model", _ids("S", 32), serving.examine_empty_model),
+    Probe("serve on another port", _ids("S", 14, 35), serving.examine_other_port),
+    Probe("serve many models", _ids("S", 33), serving.examine_many_models),
+    Probe(
+        "serve, send requests, and stop with SIGTERM",
+        _ids("S", *range(1, 14), *range(15, 25), *range(26, 32), 34),
+        serving.examine_start,
+        alone=True,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done.
+
+    Attributes:
+        rules: what is asked.
+        findings: what is known before anything is started: rules that cannot be decided, with the reason.
+        looks: whether the image itself is looked at.
+        trains: whether training is tried; also where only its model is wanted.
+        training: the probes after it.
+        serving: the probes of the server.
+    """
+
+    rules: tuple[Rule, ...]
+    findings: tuple[Finding, ...]
+    looks: bool
+    trains: bool
+    training: tuple[Probe, ...]
+    serving: tuple[Probe, ...]
+
+    def lines(self) -> list[str]:
+        """The plan in words."""
+        first = ["look at the image"] if self.looks else []
+        first += ["train under all conditions, or find the one that training does not stand"] if self.trains else []
+        return [*first, *(probe.name for probe in (*self.training, *self.serving))]
+
+
+def plan_check(rules: Sequence[Rule], subject: Subject, promised: frozenset[str]) -> Plan:
+    """Choose the probes for some rules. ``promised`` are the capabilities of the image's labels."""
+    trains_for_model = subject.model_data is None and any(rule.group == "serve" for rule in rules)
+    can_have_model = subject.model_data is not None or any(rule.group == "train" for rule in rules)
+    known = [finding for rule in rules if (finding := _undecidable(rule, subject, promised, can_have_model))]
+    open_ids = {rule.id for rule in rules} - {finding.rule.id for finding in known}
+    return Plan(
+        tuple(rules),
+        tuple(known),
+        looks=bool(open_ids & IMAGE),
+        trains=any(rule.group == "train" for rule in rules) and (bool(open_ids - IMAGE) or trains_for_model),
+        training=tuple(probe for probe in TRAINING_PROBES if probe.rules & open_ids),
+        serving=tuple(probe for probe in SERVING_PROBES if probe.rules & open_ids),
+    )
+
+
+def _undecidable(rule: Rule, subject: Subject, promised: frozenset[str], can_have_model: bool) -> Finding | None:
+    given = {
+        "payload": subject.payload is not None,
+        "model data": can_have_model,
+        "strict": subject.strict,
+    }
+    for need in rule.needs:
+        if need in NEEDS and not given[need]:
+            return skipped(rule.id, NEEDS[need])
+        if need not in NEEDS and need not in promised:
+            return skipped(rule.id, f"the image has no label {LABEL_PREFIX}{need}=true")
+    return None
+
+
+def check_image(containers: Containers, subject: Subject, rules: Sequence[Rule], tell: Tell) -> Report:
+    """Hold an image to some rules.
+
+    Args:
+        containers: of the image; closed by the caller.
+        subject: the image and what is given for it.
+        rules: which ones.
+        tell: is told what is done, line by line.
+
+    Raises:
+        EngineMissingError: if the image is absent.
+        UsageError: if the model data cannot be unpacked.
+    """
+    start = time.monotonic()
+    inspected = containers.inspect()
+    plan = plan_check(rules, subject, capabilities(inspected))
+    with tempfile.TemporaryDirectory(prefix="byoc-check-") as folder:
+        found = list(_act(plan, containers, subject, inspected, Path(folder), tell))
+    return Report(subject.image, subject.strict, one_each(rules, (*plan.findings, *found)), time.monotonic() - start)
+
+
+def _act(
+    plan: Plan, containers: Containers, subject: Subject, inspected: dict[str, Any], folder: Path, tell: Tell
+) -> Iterator[Finding]:
+    if plan.looks:
+        tell("looking at the image")
+        with containers.unstarted() as container:
+            yield from examine_image(subject.image, inspected, container)
+    model = _given_model(subject, folder)
+    trained = None
+    if plan.trains:
+        tell("training under all conditions")
+        trained = training.examine_training(containers, subject, folder / "model")
+        yield from trained.findings
+        model = model or trained.model
+    bench = serving.Serving(containers, subject, model, capabilities(inspected))
+    work: list[Work] = []
+    for probe in plan.training:
+        if trained is None or trained.end is None:
+            yield from _all_skipped(probe, "training does not work: BYOC-T001")
+        else:
+            work.append((probe, partial(probe.run, containers, subject, trained.end)))
+    work += [(probe, partial(probe.run, bench)) for probe in plan.serving]
+    yield from _beside_each_other(containers, [one for one in work if not one[0].alone], tell)
+    yield from _flatten(_decide(probe, run, tell) for probe, run in work if probe.alone)
+
+
+def _beside_each_other(containers: Containers, work: Sequence[Work], tell: Tell) -> Iterator[Finding]:
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        yield from _flatten(pool.map(lambda one: _decide(one[0], one[1], tell), work))
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        containers.close()  # probes under way end with their containers
+        raise
+    finally:
+        pool.shutdown()
+
+
+def _decide(probe: Probe, run: Callable[[], Iterator[Finding]], tell: Tell) -> list[Finding]:
+    """Run one probe; where it comes to no end, what it has found stands and the rest was not tested."""
+    tell(probe.name)
+    found: list[Finding] = []
+    try:
+        for finding in run():
+            found.append(finding)  # noqa: PERF402 - what is found before an end without a result stands
+    except RefusedError as error:
+        decided = {finding.rule.id for finding in found}
+        found += [skipped(rule, f"Docker does not start it: {error}") for rule in probe.rules - decided]
+    return found
+
+
+def _all_skipped(probe: Probe, reason: str) -> list[Finding]:
+    return [skipped(rule, reason) for rule in sorted(probe.rules)]
+
+
+def _flatten(parts: Iterable[list[Finding]]) -> Iterator[Finding]:
+    for part in parts:
+        yield from part
+
+
+def _given_model(subject: Subject, folder: Path) -> Path | None:
+    if subject.model_data is None:
+        return None
+    return subject.model_data if subject.model_data.is_dir() else unpack(subject.model_data, folder / "given")

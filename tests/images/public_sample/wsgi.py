@@ -1,0 +1,5 @@
+"""The name gunicorn is given."""
+
+from predictor import app
+
+__all__ = ["app"]
