@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from local_sagemaker.cli.options import (
 )
 from local_sagemaker.cli.output import choose, emit, json_ready, log_stream
 from local_sagemaker.engines import EngineName
+from local_sagemaker.errors import UsageError
 from local_sagemaker.hosting.endpoint import (
     POLL_SECONDS,
     STARTUP_SECONDS,
@@ -27,6 +28,7 @@ from local_sagemaker.hosting.endpoint import (
     plan_endpoint,
     running_endpoint,
 )
+from local_sagemaker.hosting.watch import LOOK_SECONDS, CodeWatch, reload_workers
 from local_sagemaker.names import parse_pairs
 from local_sagemaker.progress import TerminalProgress, say
 from local_sagemaker.project import read_project
@@ -34,7 +36,7 @@ from local_sagemaker.training.job import newest_model
 
 if TYPE_CHECKING:
     from local_sagemaker.engines import Engine
-    from local_sagemaker.hosting.endpoint import EndpointPlan
+    from local_sagemaker.hosting.endpoint import Endpoint, EndpointPlan
 
 
 @click.command()
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 @click.option(
     "--startup-timeout", type=float, default=STARTUP_SECONDS, show_default=True, help="Seconds until /ping is 200."
 )
+@click.option("--watch", is_flag=True, help="Give changes in the code folder to the model server at once.")
 @dry_run_option
 @json_option
 def serve(  # noqa: PLR0917 - click passes each by name
@@ -61,6 +64,7 @@ def serve(  # noqa: PLR0917 - click passes each by name
     engine: EngineName,
     environment: tuple[str, ...],
     startup_timeout: float,
+    watch: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -76,21 +80,45 @@ def serve(  # noqa: PLR0917 - click passes each by name
         startup_seconds=startup_timeout,
         session=uuid.uuid4().hex,
     )
+    if watch and read.code is None:
+        raise UsageError(
+            f"--watch, but there is no {read.root / 'code'}", "expected a code folder to watch", "leave out --watch"
+        )
     chosen = choose(engine)
     if dry_run:
         command = chosen.describe(plan_container(plan))
         emit({"engine": chosen.name, "endpoint": json_ready(asdict(plan)), "command": command}, as_json, command)
         return
-    serve_until_stopped(plan, chosen, as_json)
+    serve_until_stopped(plan, chosen, as_json, watch=watch)
 
 
-def serve_until_stopped(plan: EndpointPlan, engine: Engine, as_json: bool) -> None:
+def serve_until_stopped(plan: EndpointPlan, engine: Engine, as_json: bool, *, watch: bool = False) -> None:
     """Run the endpoint until the user ends it or it ends by itself, which is a failure."""
+    told = False
     try:
-        with running_endpoint(plan, engine, log_stream(as_json), TerminalProgress()) as endpoint:
-            emit({"url": endpoint.url, "model_data": str(plan.model_data), "engine": engine.name}, as_json)
-            say(f"serving {plan.model_data} at {endpoint.url} (Ctrl-C ends it)")
-            while True:
-                fail_if_ended(endpoint, POLL_SECONDS)
+        while True:
+            with running_endpoint(plan, engine, log_stream(as_json), TerminalProgress()) as endpoint:
+                if not told:
+                    emit({"url": endpoint.url, "model_data": str(plan.model_data), "engine": engine.name}, as_json)
+                    say(f"serving {plan.model_data} at {endpoint.url} (Ctrl-C ends it)")
+                told = True
+                attend(plan, endpoint, watch=watch)
+                plan = replace(plan, port=endpoint.running.port or plan.port)
+            say("this model server does not reload its code, so it is started again")
     except KeyboardInterrupt:
         say("stopped")
+
+
+def attend(plan: EndpointPlan, endpoint: Endpoint, *, watch: bool) -> None:
+    """Watch the container, and the code if wanted; returns when only another container can have the new code.
+
+    Raises:
+        JobFailedError: if the container ends by itself.
+    """
+    code = CodeWatch(plan.code, plan.directory / "code") if watch and plan.code is not None else None
+    while True:
+        fail_if_ended(endpoint, POLL_SECONDS if code is None else LOOK_SECONDS)
+        if code is not None and code.has_changed():
+            say("the code has changed")
+            if not reload_workers(endpoint):
+                return

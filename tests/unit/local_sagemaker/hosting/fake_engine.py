@@ -24,7 +24,7 @@ ROLE = "arn:aws:iam::000000000000:role/tests"
 
 
 class FakeContainer:
-    """A model server as its plan's variables say: ANSWER, STATUS, DELAY, PING (a status), EXIT (code), MODELS (room)."""
+    """A model server as its plan's variables say: ANSWER, DELAY, PING and STATUS, EXIT, MODELS (room)."""
 
     def __init__(self, plan: ContainerPlan) -> None:
         self.plan = plan
