@@ -7,38 +7,21 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from local_sagemaker.base_image import BASE_IMAGE_TAG
+from local_sagemaker.doctor_check import Check, Need
+from local_sagemaker.doctor_engine import docker_checks
 from local_sagemaker.engines import docker_answers, free_port
+from local_sagemaker.engines.base import SHM_BYTES
+from local_sagemaker.engines.gpus import nvidia_devices
 from local_sagemaker.errors import UsageError
 from local_sagemaker.image import DEFAULT_TAG, OFFICIAL_BASE, image_exists
 
 OLDEST_PYTHON = (3, 11)
 FREE_GIB = 5
 GIB = 1024**3
-Need = Literal["both", "docker", "process", "optional"]
-
-
-@dataclass(frozen=True)
-class Check:
-    """One finding.
-
-    Attributes:
-        name: what was looked at.
-        ok: whether it is as it should be.
-        found: what was found.
-        needed_for: ``both`` engines, one of them, or ``optional``.
-        next_step: what to do if it is not ok.
-    """
-
-    name: str
-    ok: bool
-    found: str
-    needed_for: Need
-    next_step: str = ""
+MIB = 1024**2
 
 
 def examine(port: int = 8080) -> tuple[Check, ...]:
@@ -47,9 +30,12 @@ def examine(port: int = 8080) -> tuple[Check, ...]:
     return (
         _python(),
         _disk(),
+        _shm(),
         _port(port),
+        _gpu(),
         Check("docker engine", engine, "answers" if engine else "does not answer", "docker", "start Docker"),
         _command("docker", "docker", "apt-get install docker.io"),
+        *(docker_checks() if engine else ()),
         *(_images() if engine and shutil.which("docker") else ()),
         _command("mmdebstrap", "optional", "apt-get install mmdebstrap (makes a base image without a registry)"),
         _package("sagemaker_byoc", "process", "pip install -e . in the checkout"),
@@ -80,6 +66,22 @@ def _python() -> Check:
 def _disk() -> Check:
     free = shutil.disk_usage(Path.cwd()).free / GIB
     return Check("disk", free >= FREE_GIB, f"{free:.0f} GiB free here", "optional", f"free {FREE_GIB} GiB")
+
+
+def _shm() -> Check:
+    folder = Path("/dev/shm")  # noqa: S108 - it is what is looked at
+    if not folder.is_dir():
+        return Check("shm", True, "this system has no /dev/shm", "optional")
+    free = shutil.disk_usage(folder).free
+    return Check(
+        "shm", free >= SHM_BYTES, f"{free / MIB:.0f} MiB free in /dev/shm", "optional", "free it: processes share it"
+    )
+
+
+def _gpu() -> Check:
+    devices = nvidia_devices()
+    found = f"NVIDIA {', '.join(devices)}" if devices else "none: jobs and endpoints use the CPU"
+    return Check("gpu", True, found, "optional")
 
 
 def _port(port: int) -> Check:

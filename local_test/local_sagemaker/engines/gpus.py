@@ -27,9 +27,9 @@ def parse_gpus(text: str) -> int | tuple[str, ...]:
 
 
 def nvidia_devices(devices: Path = DEVICES) -> tuple[str, ...]:
-    """The numbers of the NVIDIA GPUs that this machine's driver shows, in order."""
-    found = (re.fullmatch(r"nvidia([0-9]+)", path.name) for path in devices.glob("nvidia*"))
-    return tuple(sorted((match[1] for match in found if match), key=int))
+    """The NVIDIA GPUs that the driver shows, numbered from 0 as CUDA does, whatever the devices' own numbers."""
+    found = [path for path in devices.glob("nvidia*") if re.fullmatch(r"nvidia[0-9]+", path.name)]
+    return tuple(map(str, range(len(found))))
 
 
 def gpu_variables(text: str | None, devices: Path = DEVICES) -> dict[str, str]:

@@ -92,7 +92,7 @@ def test_what_names_no_gpus_is_refused(text):
 
 
 def test_gpus_that_this_machine_lacks_are_never_replaced_by_the_cpu(tmp_path):
-    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
+    for name in ("nvidia2", "nvidia3", "nvidiactl", "nvidia-uvm"):
         (tmp_path / name).touch()
     assert gpu_variables(None, tmp_path) == {}
     assert gpu_variables("all", tmp_path) == {"CUDA_VISIBLE_DEVICES": "0,1"}
