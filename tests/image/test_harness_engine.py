@@ -133,6 +133,8 @@ def test_containers_are_found_adopted_and_removed_by_their_labels(
     assert found["one"].labels["byoc.kind"] == "Endpoint"
     assert engine.find(test | {"byoc.kind": "TrainingJob"}) == []
 
+    assert len(engine.labels_of_all(test)) == 4  # the network too
+
     adopted = engine.adopt(running.name)
     assert adopted.port == running.port
     assert adopted.address == running.address

@@ -11,7 +11,7 @@ import click
 from local_sagemaker.cli.options import json_option, project_option
 from local_sagemaker.cli.output import emit
 from local_sagemaker.state.reconcile import reconcile
-from local_sagemaker.state.resources import Placed, containers, engines, is_running
+from local_sagemaker.state.resources import Placed, containers, engines, is_running, sweep
 from local_sagemaker.state.workspace import KIND_LABEL, Workspace
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def ps(project: Path, show_all: bool, as_json: bool) -> None:
     workspace = Workspace.of(project)
     known = engines()
     reconcile(workspace, known)
+    if workspace.database.exists():
+        sweep(workspace, known)
     records = workspace.store.find() if workspace.database.exists() else []
     shown = [record for record in records if show_all or not record.is_final or is_running(record)]
     placed = containers(workspace, known) if shown else {}

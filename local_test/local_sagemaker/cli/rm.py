@@ -12,7 +12,7 @@ from local_sagemaker.cli.output import emit
 from local_sagemaker.errors import UsageError
 from local_sagemaker.state.reconcile import reconcile
 from local_sagemaker.state.records import Kind
-from local_sagemaker.state.resources import engines, find_resource, is_running, remove
+from local_sagemaker.state.resources import engines, find_resource, is_running, remove, sweep
 from local_sagemaker.state.workspace import Workspace
 
 
@@ -32,6 +32,8 @@ def rm(names: tuple[str, ...], kind: str | None, project: Path, everything: bool
     workspace = Workspace.of(project)
     known = engines()
     reconcile(workspace, known)
+    if workspace.database.exists():
+        sweep(workspace, known)
     if everything:
         all_records = workspace.store.find() if workspace.database.exists() else []
         wanted = [record for record in all_records if kind in {None, record.kind}]

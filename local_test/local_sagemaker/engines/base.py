@@ -253,6 +253,9 @@ class Engine(Protocol):
     def find(self, labels: Mapping[str, str | None]) -> list[FoundContainer]:
         """The containers that carry all of these labels, ended ones too; None stands for any value."""
 
+    def labels_of_all(self, labels: Mapping[str, str | None]) -> list[dict[str, str]]:
+        """The labels of every container and every network that carries all of these; None stands for any value."""
+
     def adopt(self, name: str) -> Running:
         """Take over a container that another process started; its log begins at the beginning where that is kept.
 

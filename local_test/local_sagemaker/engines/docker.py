@@ -187,6 +187,12 @@ class DockerEngine:
             found.append(FoundContainer(container.name, container.labels, bool(state["Running"]), code, port))
         return found
 
+    def labels_of_all(self, labels: Mapping[str, str | None]) -> list[dict[str, str]]:
+        """Those of containers and networks; see ``Engine.labels_of_all``."""
+        networks = self.client.networks.list(filters={"label": _filters(labels)})
+        of_networks = (dict(network.attrs.get("Labels") or {}) for network in networks)
+        return [*(dict(container.labels) for container in self._containers(labels)), *of_networks]
+
     def remove_all(self, labels: Mapping[str, str | None]) -> int:
         """Remove containers, then networks, that carry the labels; see ``Engine.remove_all``."""
         if not labels:

@@ -101,6 +101,10 @@ class ProcessEngine:
         """The trees that carry the labels; see ``Engine.find``. An ended process leaves nothing to be found."""
         return [FoundContainer(tree.name, tree.labels, True, None, tree.port) for tree in find_trees(labels)]
 
+    def labels_of_all(self, labels: Mapping[str, str | None]) -> list[dict[str, str]]:
+        """Those of the trees, for there are no networks; see ``Engine.labels_of_all``."""
+        return [dict(tree.labels) for tree in find_trees(labels)]
+
     def adopt(self, name: str) -> AdoptedProcess:
         """Take over a tree; its log went to whoever started it. See ``Engine.adopt``."""
         for tree in find_trees({}):

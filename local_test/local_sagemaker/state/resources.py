@@ -14,7 +14,7 @@ from local_sagemaker.errors import ResourceNotFoundError, TimedOutError, UsageEr
 from local_sagemaker.state.reconcile import reconcile
 from local_sagemaker.state.records import Kind, Record
 from local_sagemaker.state.runner import runner_log
-from local_sagemaker.state.workspace import NAME_LABEL, WORKSPACE_LABEL
+from local_sagemaker.state.workspace import KIND_LABEL, NAME_LABEL, WORKSPACE_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -70,6 +70,25 @@ def containers_of(workspace: Workspace, record: Record, among: Iterable[Engine])
     labels: Mapping[str, str | None] = dict(workspace.labels(record.kind, record.name))
     placed = [Placed(engine, container) for engine in among for container in engine.find(labels)]
     return sorted(placed, key=lambda one: one.container.name)
+
+
+def sweep(workspace: Workspace, among: Iterable[Engine]) -> int:
+    """Remove containers and networks of resources that are over, or are no more; returns how many.
+
+    A tool that is killed while it asks the engine for a container may get one after all, when its record was put right.
+    """
+    removed = 0
+    for engine in among:
+        carried = engine.labels_of_all({WORKSPACE_LABEL: workspace.identity, KIND_LABEL: None, NAME_LABEL: None})
+        # The records are read afterwards: a resource has its record before it has containers.
+        known = {(one.kind, one.name): one for one in workspace.store.find()} if carried else {}
+        for kind, name in {(labels[KIND_LABEL], labels[NAME_LABEL]) for labels in carried}:
+            if kind not in set(Kind):
+                continue
+            record = known.get((Kind(kind), name))
+            if record is None or (record.is_final and not is_running(record)):
+                removed += engine.remove_all(dict(workspace.labels(Kind(kind), name)))
+    return removed
 
 
 def is_running(record: Record) -> bool:

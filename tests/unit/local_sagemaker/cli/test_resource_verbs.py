@@ -113,6 +113,16 @@ def test_ps_tells_the_truth_about_what_a_killed_process_left(workspace, make, co
     assert running.wait(30) == 137
 
 
+def test_ps_removes_a_container_that_came_after_its_tool_was_killed(workspace, make, container):
+    make("over", status="Failed")
+    make("now")
+    late, alive, forgotten = container("over"), container("now"), container("nobody-knows-it")
+    assert names() == ["now"]
+    assert late.wait(30) == forgotten.wait(30) == 137
+    with pytest.raises(TimeoutError):
+        alive.wait(0.1)
+
+
 def test_ps_of_a_project_where_nothing_was_done_makes_no_files(workspace):
     assert "nothing runs in" in run("ps").stdout
     assert not workspace.directory.exists()
