@@ -6,7 +6,6 @@ One process has them all, so that whatever ends it leaves records whose runner i
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -119,12 +118,4 @@ def make_training_job(
     if definition.name:
         belongs["TrainingJobDefinitionName"] = definition.name
     workspace.store.change(Kind.TRAINING_JOB, name, lambda description: description.update(belongs))
-    workspace.store.claim(Kind.TRAINING_JOB, name)
     return name
-
-
-def wait_for(children: list[Child], deadline: float) -> bool:
-    """Wait until all have ended; whether they have by the deadline, of the monotonic clock."""
-    for child in children:
-        child.join(max(0.0, deadline - time.monotonic()))
-    return all(child.has_ended for child in children)

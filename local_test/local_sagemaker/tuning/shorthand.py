@@ -52,7 +52,7 @@ def expression_of(metric: str) -> str:
 
 def _bounds(text: str, name: str, values: str) -> tuple[str, dict[str, Any]]:
     match = BOUNDS.fullmatch(values)
-    if match is None or (match["scale"] or "auto") not in SCALES:
+    if match is None or ".." in match["high"] or (match["scale"] or "auto") not in SCALES:
         raise _unreadable(text)
     low, high = match["low"], match["high"]
     kind = "Integer" if INTEGER.fullmatch(low) and INTEGER.fullmatch(high) else "Continuous"
