@@ -40,13 +40,13 @@ def find_wrk() -> str:
     return found
 
 
-def throughput(port: int, path: str, body: bytes, connections: int, seconds: float) -> Load:
+def throughput(port: int, path: str, body: bytes, connections: int, seconds: float, host: str = "127.0.0.1") -> Load:
     """Send the same body over and over, for whole seconds."""
     with tempfile.NamedTemporaryFile(prefix="byoc-bench-") as file:
         file.write(body)
         file.flush()
         options = ["-t1", f"-c{connections}", f"-d{math.ceil(seconds)}s", "--timeout", "20s", "-s", str(LUA)]
-        command = [find_wrk(), *options, f"http://127.0.0.1:{port}{path}"]
+        command = [find_wrk(), *options, f"http://{host}:{port}{path}"]
         environ = {**os.environ, "BENCH_BODY": file.name}
         ran = subprocess.run(command, env=environ, check=False, capture_output=True, text=True)
     if ran.returncode != 0:  # it could not connect at all

@@ -187,7 +187,7 @@ class ClientConnection(asyncio.Protocol):
             self._tunnel.resume()
         elif self._exchange is not None:
             self._exchange.resume()
-        elif not self._busy:
+        elif not self._busy and not self._transport.is_closing():
             self._next()
 
     def data_received(self, data: bytes) -> None:
@@ -319,13 +319,16 @@ class ClientConnection(asyncio.Protocol):
             self.refuse(call.refused)
             return
         try:
-            exchange = self._door.take(call, self)
+            self._exchange = self._door.take(call, self)
+            if self._exchange is not None:
+                self._exchange.begin()
         except InvocationError as error:
             self.refuse(error)
-            return
-        if exchange is not None:
-            self._exchange = exchange
-            exchange.begin()
+        except Exception as error:  # noqa: BLE001 - the client gets an answer, whatever is wrong here
+            exchange, self._exchange = self._exchange, None
+            if exchange is not None:
+                exchange.cancel()
+            self.refuse(internal(f"The router failed: {error!r}"))
 
     def _next(self) -> None:
         if self._queue:

@@ -61,15 +61,15 @@ class ContainerConnection(asyncio.Protocol):
 
     __slots__ = (
         "_asker", "_body", "_complete", "_eof", "_fields", "_held", "_in_parts", "_interim", "_most", "_parser",
-        "_source", "_stays", "_transport", "pool", "used",
+        "_paused", "_source", "_stays", "_transport", "pool",
     )  # fmt: skip
 
     def __init__(self, pool: ContainerPool) -> None:
         self.pool = pool
-        self.used = False
         self._asker: Asker | None = None
         self._source: Iterator[bytes] | None = None
         self._eof = False
+        self._paused = False
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._parser = httptools.HttpResponseParser(self)
         self._clear()
@@ -121,12 +121,15 @@ class ContainerConnection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Read no more of the answer until ``resume``."""
-        self._transport.pause_reading()
+        if not self._transport.is_closing():
+            self._paused = True
+            self._transport.pause_reading()
 
     def resume(self) -> None:
         """Read on."""
-        if not self._transport.is_closing():
+        if self._paused and not self._transport.is_closing():
             self._transport.resume_reading()
+        self._paused = False
 
     def abort(self) -> None:
         """End the connection; its asker is told nothing more."""
@@ -210,8 +213,8 @@ class ContainerConnection(asyncio.Protocol):
         self._clear()
         stays = stays and self._source is None and not self._transport.get_write_buffer_size()
         self._source = None
-        self.used = True
         if stays:
+            self.resume()
             self.pool.give_back(self)
         else:
             self._transport.abort()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 from random import Random
 from typing import Any, Protocol
@@ -85,7 +85,6 @@ class Request:
     length: int
     path: bytes = b"/invocations"
     seconds: float = 60.0
-    extra: Headers = field(default_factory=dict)
 
 
 class Exchange:
@@ -136,7 +135,8 @@ class Exchange:
         try:
             variant = self._choose_variant()
             if not variant.instances and self._office.hooks.wake is not None and self._shadow is None:
-                self._office.spawn(self._wake)
+                self._variant = variant
+                self._do(self._wake)
                 return
             self._enter(variant, self._choose_instance(variant))
         except InvocationError as error:
@@ -192,7 +192,7 @@ class Exchange:
         if mode is InvocationMode.SINGLE:
             pass
         elif mode is InvocationMode.MULTI_MODEL:
-            self._office.spawn(self._load)
+            self._do(self._load)
             return
         elif mode is InvocationMode.DIRECT:
             try:
@@ -230,23 +230,29 @@ class Exchange:
             Exchange(office, self._request, NoReply(), shadow).begin()
             office.shadows_in_flight += 1
 
+    def _do(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Await something of the control plane's; its failure is the answer."""
+
+        async def guarded() -> None:
+            try:
+                await work()
+            except InvocationError as error:
+                self._refuse(error)
+            except Exception as error:  # noqa: BLE001 - the client gets an answer, whatever fails there
+                self._refuse(internal(f"The request could not be prepared: {error!r}"))
+
+        self._office.spawn(guarded)
+
     async def _wake(self) -> None:
-        wake = self._office.hooks.wake
-        variant = self._choose_variant().variant.name
-        try:
-            if wake is not None:
-                await wake(variant)
-        except InvocationError as error:
-            self._refuse(error)
+        """Wait until the variant has an instance, and go on by the table that has it."""
+        wake, asleep = self._office.hooks.wake, self._variant
+        if wake is None or asleep is None:
             return
-        if self.over:
-            return
-        self._traffic = self._office.traffic
-        try:
-            found = self._choose_variant()
+        await wake(asleep.variant.name)
+        if not self.over:
+            self._traffic = self._office.traffic
+            found = self._traffic.variant(self._office.random, self._office.endpoint, asleep.name)
             self._enter(found, self._choose_instance(found))
-        except InvocationError as error:
-            self._refuse(error)
 
     async def _load(self) -> None:
         """Have the instance load the model, within what the client waits; loading goes on if it takes longer."""
@@ -261,9 +267,6 @@ class Exchange:
         except TimeoutError:
             loading.add_done_callback(_forget)
             self._refuse(not_ready(f"Model {target} is still being loaded; send the request again."))
-            return
-        except InvocationError as error:
-            self._refuse(error)
             return
         if self.over:
             return
@@ -361,7 +364,7 @@ class Exchange:
             return
         if variant.variant.mode is InvocationMode.MULTI_MODEL and status in {404, 507} and self._attempts == 0:
             self._attempts += 1
-            self._office.spawn(self._load_again)
+            self._do(self._load_again)
             return
         self._note_session(fields)
         if request.kind in {Kind.PLAIN_STREAM, Kind.FORWARD}:  # its reader knows what to do with a container's error
@@ -374,12 +377,8 @@ class Exchange:
     async def _load_again(self) -> None:
         place, forget = self._place, self._office.hooks.forget_model
         target = self._request.headers[b"x-amzn-sagemaker-target-model"].decode()
-        try:
-            if place is not None and forget is not None:
-                await forget(place.instance, target, self._status)
-        except InvocationError as error:
-            self._refuse(error)
-            return
+        if place is not None and forget is not None:
+            await forget(place.instance, target, self._status)
         if not self.over:
             await self._load()
 

@@ -151,6 +151,18 @@ def test_a_model_that_is_not_there_is_what_the_loader_says(containers, make_endp
     assert endpoint.router.in_flight() == 0
 
 
+def test_a_loader_that_fails_is_an_internal_failure(containers, make_endpoint):
+    """15.4."""
+
+    async def load(instance, target):
+        raise RuntimeError("disk is full")
+
+    endpoint, _ = multi_model(containers, make_endpoint, Hooks(load_model=load))
+    client = endpoint.boto3()
+    with pytest.raises(client.exceptions.InternalFailure, match="disk is full"):
+        client.invoke_endpoint(EndpointName="digits", Body=b"1", TargetModel="m.tar.gz")
+
+
 def test_a_models_requests_go_to_the_instance_that_has_it(containers, make_endpoint):
     """15.28."""
     asked = {}

@@ -143,6 +143,22 @@ def test_a_client_that_does_not_read_holds_the_container_back(one):
             got += len(client.recv(1 << 20))
 
 
+def test_a_connection_that_waited_for_a_slow_client_is_used_again(one):
+    """15.11."""
+    body = b"x" * (8 << 20)
+    endpoint, container = one(always(STREAM_HEAD + chunk(body) + END))
+    path = "/endpoints/digits/openai/v1/chat/completions"
+    for _ in range(3):
+        with endpoint.connect() as client:
+            client.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode())
+            wait_until(endpoint.router.in_flight, "it is being answered")
+            got = b""
+            while not got.endswith(END):
+                got += client.recv(1 << 16)
+        assert got.count(b"x") >= len(body)
+    assert container.connections == 1
+
+
 def test_openais_clients_get_the_containers_own_stream(one):
     """15.13."""
     events = b'data: {"a": 1}\n\n', b"data: [DONE]\n\n"
