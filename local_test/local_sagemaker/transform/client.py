@@ -128,27 +128,25 @@ class Wire:
 
     async def _attempt(self, body: Body, take: Callable[[bytes], object] | None) -> Answer:
         try:
-            async with asyncio.timeout(self._caller.timeout_seconds):
-                while True:
-                    connection, is_used = self._connection, True
-                    if connection is None or connection.is_closed:
-                        connection, is_used = await self._connect(), False
-                    with suppress(StaleError):
-                        answer = await connection.ask(self._head, body, take)
-                        break
-                    if not is_used:
-                        raise NoAnswerError("the container closed the connection without an answer")  # noqa: TRY301
-        except TimeoutError:
-            self.close()
-            raise NoAnswerError(f"the container did not answer within {self._caller.timeout_seconds:g} s") from None
+            while True:
+                connection, is_used = self._connection, True
+                if connection is None or connection.is_closed:
+                    connection, is_used = await self._connect(), False
+                with suppress(StaleError):
+                    return await connection.ask(self._head, body, self._caller.timeout_seconds, take)
+                if not is_used:
+                    raise NoAnswerError("the container closed the connection without an answer")  # noqa: TRY301
         except BaseException:
             self.close()
             raise
-        return answer
 
     async def _connect(self) -> Connection:
+        loop, seconds = asyncio.get_running_loop(), self._caller.timeout_seconds
         try:
-            _, connection = await asyncio.get_running_loop().create_connection(Connection, *self._caller.address)
+            async with asyncio.timeout(seconds):
+                _, connection = await loop.create_connection(Connection, *self._caller.address)
+        except TimeoutError:
+            raise NoAnswerError(f"the container took no connection within {seconds:g} s") from None
         except OSError as error:
             raise NoAnswerError(f"the container cannot be reached: {error.strerror or error}") from error
         self._connection = connection
@@ -173,16 +171,23 @@ class Connection(asyncio.Protocol):
         self._headers_done = False
         self._answering = False
         self._sending = False
+        self._seconds = self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self.is_closed = False
 
-    async def ask(self, head: bytes, body: Body, take: Callable[[bytes], object] | None = None) -> Answer:
-        """Send a request and wait for its answer.
+    async def ask(
+        self, head: bytes, body: Body, seconds: float, take: Callable[[bytes], object] | None = None
+    ) -> Answer:
+        """Send a request and wait for its answer, ``seconds`` at most.
 
         Raises:
             StaleError: if the other side closes the connection without a byte.
-            NoAnswerError: if it closes it within its answer, or answers something else than HTTP.
+            NoAnswerError: if it closes it within its answer, answers something else than HTTP, or not in time.
         """
         loop = asyncio.get_running_loop()
+        self._seconds, self._deadline = seconds, loop.time() + seconds
+        if self._timer is None:
+            self._timer = loop.call_at(self._deadline, self._look_at_the_clock)
         waiting: asyncio.Future[Answer] = loop.create_future()
         self._waiting = waiting
         self._pieces = []
@@ -215,6 +220,8 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Close the socket; an answer that is awaited does not come."""
         self.is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         self._transport.abort()
 
     # What asyncio calls.
@@ -236,6 +243,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
         self.is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         self.resume_writing()
         if self._waiting is None or self._waiting.done():
             return
@@ -290,6 +299,18 @@ class Connection(asyncio.Protocol):
             self._transport.close()
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._waiting.set_result(Answer(status, self._content_type, body))
+
+    def _look_at_the_clock(self) -> None:
+        """One timer serves all requests of a connection: each moves the deadline, which is looked at when it fires."""
+        self._timer = None
+        if self._waiting is None or self._waiting.done():
+            return
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._deadline:
+            self._timer = loop.call_at(self._deadline, self._look_at_the_clock)
+        else:
+            self._fail(NoAnswerError(f"the container did not answer within {self._seconds:g} s"))
+            self.close()
 
     def _fail(self, error: Exception) -> None:
         if self._waiting is not None and not self._waiting.done():

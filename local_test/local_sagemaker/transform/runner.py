@@ -165,4 +165,5 @@ def _summary(tally: Tally, failed: int, seconds: float) -> str:
 
 def _progress(tally: Tally, seconds: float) -> str:
     speed = tally.sent_bytes / 1e6 / seconds if seconds > 0 else 0.0
-    return f"{tally.records:,} records, {tally.sent_bytes / 1e6:,.1f} MB in {seconds:.1f} s ({speed:,.1f} MB/s)"
+    records = f"{tally.records:,} records, " if tally.records else ""  # an object that travels whole has no count
+    return f"{records}{tally.sent_bytes / 1e6:,.1f} MB in {seconds:.1f} s ({speed:,.1f} MB/s)"
