@@ -12,6 +12,7 @@ from local_sagemaker.errors import ValidationError
 from local_sagemaker.hosting.alarms import AlarmBook
 from local_sagemaker.hosting.checks import check_deployment_config, check_endpoint_config, check_model
 from local_sagemaker.hosting.description import described_endpoint, retained, variant_counts
+from local_sagemaker.state.reconcile import reconcile
 from local_sagemaker.state.records import Kind, Record
 from local_sagemaker.state.workspace import Workspace
 
@@ -172,6 +173,8 @@ def update_endpoint_weights_and_capacities(workspace: Workspace, request: Docume
 def delete_endpoint(workspace: Workspace, request: Document) -> Document:
     """DeleteEndpoint: asks the runner to answer what is in flight and end; without one the endpoint is gone at once."""
     name = request["EndpointName"]
+    if workspace.store.get(Kind.ENDPOINT, name).is_abandoned:
+        reconcile(workspace)  # removes the containers that a killed process left
     record = workspace.store.get(Kind.ENDPOINT, name)
     if record.runner is not None and record.runner.is_alive:
         workspace.store.change(Kind.ENDPOINT, name, lambda described: described.update(EndpointStatus="Deleting"))
