@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.support import places
@@ -29,7 +30,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the markers that say what a test needs from the machine."""
+    """Declare the markers that say what a test needs from the machine; no example has to be quick on it."""
+    hypothesis.settings.register_profile(
+        "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("any machine")
     config.addinivalue_line("markers", "docker: needs a Docker Engine that answers")
     config.addinivalue_line("markers", "nginx: needs nginx on PATH")
 
