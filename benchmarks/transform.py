@@ -53,7 +53,7 @@ def transform_fn(model, body, content_type, accept):
     return body, "text/csv"
 """
 ROW = ",".join(str(number % 17) for number in range(64))
-LONGEST_SECONDS = 5
+WRK_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,7 @@ def measure_job(workspace: Workspace, plan: TransformPlan, endpoint: Endpoint) -
     """Records in a second."""
     tally = Tally()
     began = time.perf_counter()
-    failures = asyncio.run(
-        transform(workspace, plan, [[endpoint]], agree(plan.demands, {}), tally, lambda _: None)
-    )
+    failures = asyncio.run(transform(workspace, plan, [[endpoint]], agree(plan.demands, {}), tally, lambda _: None))
     seconds = time.perf_counter() - began
     if failures:
         raise SystemExit(str(failures))
@@ -135,6 +133,7 @@ def measure_client(plan: TransformPlan, case: Case, endpoint: Endpoint) -> float
                 batch = next(waiting, None)
             if batch is None:
                 return
+            assert isinstance(batch.body, bytes)  # noqa: S101 - of batches with a limit
             connection.request("POST", "/invocations", batch.body, {"Content-Type": "text/csv"})
             answer = connection.getresponse()
             answer.read()
@@ -151,13 +150,13 @@ def measure_client(plan: TransformPlan, case: Case, endpoint: Endpoint) -> float
 
 
 def measure_wrk(url: str, connections: int) -> float:
-    with tempfile.NamedTemporaryFile("w", prefix="byoc-bench-") as file:
-        file.write(f"{ROW}\n")
-        file.flush()
-        options = ["-t1", f"-c{connections}", f"-d{LONGEST_SECONDS}s", "-s", str(HERE / "serving" / "post.lua")]
-        command = ["wrk", *options, f"{url}/invocations"]
+    with tempfile.TemporaryDirectory(prefix="byoc-bench-") as folder:
+        body, script = Path(folder, "body"), Path(folder, "post.lua")
+        body.write_text(f"{ROW}\n")
+        script.write_text((HERE / "serving" / "post.lua").read_text().replace("application/json", "text/csv"))
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{WRK_SECONDS}s", "-s", str(script), f"{url}/invocations"]
         ran = subprocess.run(
-            command, env={**os.environ, "BENCH_BODY": file.name}, check=True, capture_output=True, text=True
+            command, env={**os.environ, "BENCH_BODY": str(body)}, check=True, capture_output=True, text=True
         )
     found = json.loads(ran.stdout.splitlines()[-1])
     if found["refused"] or found["broken"]:

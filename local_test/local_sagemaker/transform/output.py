@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -38,6 +39,15 @@ class Output:
             self._partial.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._partial.open("w+b", buffering=WRITTEN_BYTES)
         return self._file
+
+    def end_line(self) -> None:
+        """Add the newline that an answer lacks which was written as it came."""
+        file = self.open()
+        if not self._by_line or file.tell() == 0:
+            return
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
 
     def put(self, number: int, answer: bytes) -> None:
         """Take the answer to the mini-batch ``number``; answers may come in any order."""

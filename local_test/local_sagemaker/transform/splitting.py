@@ -60,13 +60,13 @@ def batches(stream: BinaryIO, split: SplitType, single: bool, limit: int | None)
         stream: the object's bytes.
         split: what divides records.
         single: whether each request carries one record, else as many as fit.
-        limit: of a request's body in bytes; None for none, which needs ``split`` None or ``single``.
+        limit: of a request's body in bytes; None for none, when several records are all records.
 
     Raises:
         ObjectFailed: if a record is larger than the limit, or the object is not framed as ``split`` says.
     """
-    if split == "None":
-        yield from _whole(stream, limit)
+    if split == "None" or (limit is None and not single):
+        yield from _whole(stream, limit, by_line=split == "Line")
     elif split == "Line":
         yield from _single_lines(stream, limit) if single or limit is None else _several_lines(stream, limit)
     else:
@@ -74,12 +74,13 @@ def batches(stream: BinaryIO, split: SplitType, single: bool, limit: int | None)
         yield from _framed(frames(stream, limit), single, limit)
 
 
-def _whole(stream: BinaryIO, limit: int | None) -> Iterator[Batch]:
+def _whole(stream: BinaryIO, limit: int | None, *, by_line: bool) -> Iterator[Batch]:
     body = stream.read() if limit is None else stream.read(limit + 1)
     if limit is not None and len(body) > limit:
         raise ObjectFailed(f"it is larger than MaxPayloadInMB allows, {limit >> 20} MB, and SplitType is None")
     if body:
-        yield Batch(0, 1, 1, body, len(body))
+        records = body.count(b"\n") + (not body.endswith(b"\n")) if by_line else 1
+        yield Batch(0, 1, records, body, len(body))
 
 
 def _several_lines(stream: BinaryIO, limit: int) -> Iterator[Batch]:
@@ -130,7 +131,7 @@ def _framed(frames: Iterator[Frame], single: bool, limit: int | None) -> Iterato
         if single:
             yield Batch(count - 1, count, 1, bytes_of_one, len(bytes_of_one))
             continue
-        if held and (size + len(bytes_of_one) > (limit or PIECE_BYTES)):
+        if held and limit is not None and size + len(bytes_of_one) > limit:
             yield Batch(number, first, len(held), b"".join(held), size)
             number, first, held, size = number + 1, count, [], 0
         held.append(bytes_of_one)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
+from local_sagemaker.errors import UsageError
 from local_sagemaker.transform.client import Caller, InvocationFailed, Wire
 from local_sagemaker.transform.failure import ObjectFailed, records_in_words
 from local_sagemaker.transform.output import Output
@@ -137,6 +138,7 @@ class InstanceTransform:
         processing = self._plan.data_processing
         return (
             self._pace.limit_bytes is None
+            and len(self._callers) == 1
             and (self._plan.split == "None" or not self._pace.is_single)
             and not (processing.changes_input or processing.changes_output)
         )
@@ -169,7 +171,10 @@ class InstanceTransform:
             self._commit_safely(work.output, lambda: work.output.end(work.total))
 
     async def _wait_for_room(self) -> None:
-        """Wait while answers that are early take too much memory; the one they wait for is in flight."""
+        """Wait while answers that are early take too much memory; the one they wait for is in flight.
+
+        Of objects before the last two only what was read ahead can still be early.
+        """
         while self._in_flight and sum(output.early_bytes for _, output in self._outputs[-2:]) > EARLY_BYTES:
             self._answered.clear()
             await self._answered.wait()
@@ -184,6 +189,7 @@ class InstanceTransform:
             if callable(body):
                 file = output.open()
                 answer = await wires[0].ask(body, file.write, lambda: _empty(file))
+                output.end_line()
             else:
                 answer = await wires[0].ask(body)
             for wire in wires[1:]:
@@ -193,6 +199,8 @@ class InstanceTransform:
             output.fail(ObjectFailed(f"{where}: {error}", "ClientError" if error.is_clients else "AlgorithmError"))
         except ObjectFailed as failure:
             output.fail(failure)
+        except OSError as error:
+            output.fail(_unwritable(error))
         else:
             self._tally.records += batch.records
             self._tally.sent_bytes += batch.size
@@ -224,8 +232,8 @@ class InstanceTransform:
     def _commit_safely(output: Output, write: Callable[[], None]) -> None:
         try:
             write()
-        except OSError as error:
-            output.fail(ObjectFailed(f"its output cannot be written: {error}"))
+        except (OSError, UsageError) as error:
+            output.fail(_unwritable(error))
 
 
 class ReadAhead:
@@ -275,3 +283,7 @@ def _pieces(stream: BinaryIO) -> Iterator[bytes]:
 def _empty(file: BinaryIO) -> None:
     file.seek(0)
     file.truncate()
+
+
+def _unwritable(error: Exception) -> ObjectFailed:
+    return ObjectFailed(f"its output cannot be written: {error}")

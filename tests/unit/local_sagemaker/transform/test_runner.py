@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+import signal
 import threading
 
 import pytest
@@ -448,3 +450,54 @@ def test_a_connection_that_is_closed_after_each_answer_is_made_again(transform):
         ModelClientConfig={"InvocationsMaxRetries": 0},
     )  # fmt: skip
     assert (done.outputs, len(asked)) == ({"x.out": ROWS}, 3)
+
+
+def test_a_signal_amid_requests_stops_the_job_and_leaves_no_half_output(transform, workspace):
+    """13.2, 15.38, 23.1: the command's own handler raises KeyboardInterrupt, wherever the loop is."""
+    end = threading.Event()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    def ends_the_command(seen):
+        if seen.body == b"b,2\n":
+            os.kill(os.getpid(), signal.SIGTERM)
+            end.wait(60)
+        return upper(seen)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            transform({"x": ROWS}, ends_the_command, split="Line", BatchStrategy="SingleRecord")
+    finally:
+        end.set()
+        signal.signal(signal.SIGTERM, before)
+    [record] = workspace.store.find(Kind.TRANSFORM_JOB)
+    assert record.status == "Stopped"
+    assert outputs(workspace) == {}
+    assert not (workspace.directory_of(Kind.TRANSFORM_JOB, "job") / "partial").exists()
+
+
+def test_an_output_that_cannot_be_written_fails_its_object_only(transform, workspace):
+    """15.38: here an output's name is a folder of other objects."""
+    workspace.buckets.put_bytes("s3://bucket/out/x.out/y", b"")
+    done = transform({"x": ROWS, "z": ROWS}, split="Line")
+    assert done.told["FailureReason"].startswith("ClientError: s3://bucket/in/x: its output cannot be written")
+    assert done.outputs["z.out"] == b"A,1\nB,2\nC,3\n"
+
+
+@pytest.mark.parametrize("containers", [1, 2])
+def test_a_payload_without_limit_ends_with_a_newline_where_line_says_so(transform, containers):
+    """15.36, 15.37."""
+    done = transform(
+        {"x": ROWS}, lambda seen: (200, "text/csv", seen.body.strip()), split="Line", assemble="Line", MaxPayloadInMB=0,
+        containers=containers,
+    )  # fmt: skip
+    assert done.outputs == {"x.out": ROWS}
+
+
+def test_a_payload_without_limit_is_joined_as_a_whole(transform):
+    """15.36, 15.40."""
+    done = transform({"x": ROWS}, split="Line", MaxPayloadInMB=0, DataProcessing={"JoinSource": "Input"})
+    assert done.outputs == {"x.out": b"a,1,A,1\nb,2,B,2\nc,3,C,3\n"}
+    assert done.engine.bodies == [ROWS]
