@@ -354,6 +354,8 @@ class ClientConnection(asyncio.Protocol):
 
     def send(self, status: int, headers: bytes, body: bytes) -> None:
         """One whole answer."""
+        if self._transport.is_closing():  # it left while the control plane was at work
+            return
         reason = REASONS.get(status, b"Status")
         close = b"" if self._stays and not self._last else b"Connection: close\r\n"
         head = b"HTTP/1.1 %d %b\r\nx-amzn-RequestId: %b\r\n%bContent-Length: %d\r\n%b\r\n" % (
@@ -367,10 +369,7 @@ class ClientConnection(asyncio.Protocol):
 
     def answer(self, variant: bytes, status: int, fields: Fields, body: bytes) -> None:
         """A container's whole answer."""
-        if status == 200 or self._events:
-            self.send(200, answer_headers(variant, fields), body)
-        else:
-            self.send(status, answer_headers(variant, fields), body)
+        self.send(status, answer_headers(variant, fields), body)
 
     def begin(self, variant: bytes, status: int, fields: Fields) -> None:
         """An answer in parts; as an event stream where the client wants one."""
@@ -438,17 +437,14 @@ def answer_headers(variant: bytes, fields: Fields, *, events: bool = False) -> b
             parts.append(b"X-Amzn-SageMaker-Content-Type: %b\r\n" % content_type)
     elif content_type is not None:
         parts.append(b"Content-Type: %b\r\n" % content_type)
-    if len(fields) > len(parts) - 1:
-        custom, closed = fields.get("custom_attributes"), fields.get("closed_session")
-        opened = fields.get("new_session") or fields.get("session")
-        if custom is not None:
-            parts.append(b"X-Amzn-SageMaker-Custom-Attributes: %b\r\n" % custom)
-        if opened is not None:
-            parts.append(
-                b"X-Amzn-SageMaker-New-Session-Id: %b\r\nX-Amzn-SageMaker-Session-Id: %b\r\n" % (opened, opened)
-            )
-        if closed is not None:
-            parts.append(b"X-Amzn-SageMaker-Closed-Session-Id: %b\r\n" % closed)
+    custom, closed = fields.get("custom_attributes"), fields.get("closed_session")
+    opened = fields.get("new_session") or fields.get("session")
+    if custom is not None:
+        parts.append(b"X-Amzn-SageMaker-Custom-Attributes: %b\r\n" % custom)
+    if opened is not None:  # by both names: the API's and the guide's
+        parts.append(b"X-Amzn-SageMaker-New-Session-Id: %b\r\nX-Amzn-SageMaker-Session-Id: %b\r\n" % (opened, opened))
+    if closed is not None:
+        parts.append(b"X-Amzn-SageMaker-Closed-Session-Id: %b\r\n" % closed)
     return b"".join(parts)
 
 

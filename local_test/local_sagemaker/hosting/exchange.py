@@ -532,8 +532,6 @@ class Exchange:
         self._office.released(place)
 
     def _note_session(self, fields: Fields) -> None:
-        if len(fields) < 3 and not ("new_session" in fields or "session" in fields or "closed_session" in fields):
-            return
         if self._shadow is not None:
             return
         sessions, place = self._office.sessions, self._place

@@ -293,7 +293,7 @@ class Router:
         Raises:
             InvocationError: it is refused.
         """
-        route = self._routes.get(call.path)
+        route = self._routes.get(call.path) or self._routes.get(call.path.partition(b"?")[0])
         if route is None or call.method != b"POST":
             self._answer_other(call, connection)
             return None

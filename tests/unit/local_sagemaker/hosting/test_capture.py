@@ -134,12 +134,14 @@ def test_a_killed_process_leaves_whole_lines_only(config):
     """21.1."""
     wanted = config(object_seconds=0.05)
     program = textwrap.dedent(f"""
+        import time
         from pathlib import Path
         from local_sagemaker.hosting.capture import *
         config = CaptureConfig(Path({str(wanted.destination)!r}), Path({str(wanted.staging)!r}), object_seconds=0.05)
         capture = Capture("digits", config)
         while True:
-            capture.offer(Captured("blue", "", 1e9, "text/csv", b"x" * 2000, "text/csv", b"y"))
+            capture.offer(Captured("blue", "", 1e9, "text/csv", b"x" * 20000, "text/csv", b"y"))
+            time.sleep(0.001)
     """)
     environ = {**os.environ, "PYTHONPATH": str(HARNESS.parent)}
     with subprocess.Popen([sys.executable, "-c", program], env=environ) as process:

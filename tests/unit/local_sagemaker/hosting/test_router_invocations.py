@@ -170,6 +170,16 @@ def test_curl_finds_ping_and_unknown_paths(one, make_endpoint):
     assert endpoint.post("/nothing")[0] == 404
 
 
+def test_a_query_string_changes_nothing_and_get_is_no_invocation(one):
+    """15.1."""
+    endpoint, container = one()
+    assert endpoint.post("/invocations?now")[0] == 200
+    assert container.asked[0].path == "/invocations"
+    with endpoint.connect() as client:
+        client.sendall(b"GET /invocations HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 405 ")
+
+
 def test_an_endpoint_without_instances_is_unavailable(make_endpoint):
     """15.4."""
     client = make_endpoint(Variant("blue")).boto3()
