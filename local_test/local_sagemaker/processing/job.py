@@ -15,7 +15,14 @@ from typing import BinaryIO, Literal
 from local_sagemaker.engines.base import Engine, Running
 from local_sagemaker.engines.overlay import make_changes
 from local_sagemaker.logs import CommonLog, LogPump, Sink, StreamSink
-from local_sagemaker.processing.plan import Output, ProcessingJob, plan_containers, plan_input, plan_network
+from local_sagemaker.processing.plan import (
+    DEFAULT_MAX_RUNTIME_SECONDS,
+    Output,
+    ProcessingJob,
+    plan_containers,
+    plan_input,
+    plan_network,
+)
 from local_sagemaker.progress import silent
 from local_sagemaker.state.buckets import join_uri
 from local_sagemaker.training.attempt_log import FileSink
@@ -91,7 +98,7 @@ def prepare(job: ProcessingJob, engine: Engine) -> None:
         directory = job.host_directory(host)
         for folder in (directory / "config", directory / "output", *(job.written(one, host) for one in job.outputs)):
             folder.mkdir(parents=True, exist_ok=True)
-        for name, document in platform_documents(job, host).items():
+        for name, document in platform_documents(job, host, engine.network_interface).items():
             text = json.dumps(document, indent=2) + "\n"
             (directory / "config" / name).write_text(text, encoding="utf-8")
         for one in job.inputs:
@@ -103,11 +110,16 @@ def prepare(job: ProcessingJob, engine: Engine) -> None:
                 gather(items, mount.source, may_link=engine.name != "process")
 
 
-def platform_documents(job: ProcessingJob, host: str) -> dict[str, object]:
+def platform_documents(job: ProcessingJob, host: str, network_interface: str) -> dict[str, object]:
     """What the platform writes below ``/opt/ml/config``."""
     group = job.cluster.group_of(host)
     return {
-        "processingjobconfig.json": {"ProcessingJobArn": job.arn, **job.request},
+        "processingjobconfig.json": {
+            "ProcessingJobArn": job.arn,
+            "Environment": {},
+            "StoppingCondition": {"MaxRuntimeInSeconds": DEFAULT_MAX_RUNTIME_SECONDS},
+            **job.request,
+        },
         "resourceconfig.json": {
             "current_host": host,
             "current_instance_type": group.instance_type,
@@ -116,7 +128,7 @@ def platform_documents(job: ProcessingJob, host: str) -> dict[str, object]:
             "instance_groups": [
                 {"instance_group_name": group.name, "instance_type": group.instance_type, "hosts": list(group.hosts)}
             ],
-            "network_interface_name": "eth0",
+            "network_interface_name": network_interface,
         },
     }
 
