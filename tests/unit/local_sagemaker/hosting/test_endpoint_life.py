@@ -78,7 +78,8 @@ def test_new_weights_hold_for_the_next_request_and_lose_none(endpoint):
         wait_until(lambda: len(answers) > begun + 20, "more answers")
     assert {status for status, _ in answers} == {200}
     assert {name for _, name in answers[:20]} == {"blue"}
-    assert {name for _, name in answers[begun + 4 :]} == {"green"}
+    # Each of the four callers had at most one request in flight.
+    assert sum(name == "blue" for _, name in answers[begun:]) <= 4
     assert [one["CurrentWeight"] for one in described["ProductionVariants"]] == [0, 3]
 
 
@@ -218,7 +219,7 @@ def test_an_alarm_of_the_new_fleet_gives_the_traffic_back(endpoint, alarm, envir
         wait_until(lambda: len(answers) > begun + 10, "more answers")
     assert described["EndpointConfigName"] == "one"
     assert "alarm bad of variant blue" in described["FailureReason"]
-    assert {status for status, _ in answers[begun + 4 :]} == {200}
+    assert sum(status != 200 for status, _ in answers[begun:]) <= 4
     # What the new fleet answered was its own answer; the way back added no failure.
     assert {status for status, _ in answers} <= {200, 424}
     assert endpoint.invoke()[1]["by"] == "blue"
