@@ -38,9 +38,15 @@ def run_transform_job(
     """Run the job to its end; see ``state.runner.run``, whose table names this function."""
     plan = plan_transform_job(workspace, record)
     report(f"transform job {plan.name} on the {engine.name} engine{_instances(plan)}")
+    if "DataCaptureConfig" in record.request:
+        report("DataCaptureConfig has no effect on transform jobs here")
+
+    def look(_: object) -> None:
+        stop_if_asked(workspace.store, plan.name)
+
     tally = Tally()
     try:
-        with serving(plan, engine, output, report) as instances:
+        with serving(plan, engine, output, report, look) as instances:
             pace = agree(plan.demands, execution_parameters(instances[0][0]))
             report(str(pace))
             began = time.time()
@@ -113,13 +119,19 @@ async def _watch(store: Store, plan: TransformPlan, tally: Tally, report: Callab
     began, total = told_at, sum(item.size for item in plan.objects)
     while True:
         version = store.data_version()
-        if version != seen and store.get(KIND, plan.name).status == "Stopping":
-            raise StopRequestedError
+        if version != seen:
+            stop_if_asked(store, plan.name)
         seen = version
         if time.monotonic() - told_at >= REPORT_SECONDS:
             told_at = time.monotonic()
             report(f"{_progress(tally, told_at - began)}, of {total / 1e6:,.1f} MB in all")
         await asyncio.sleep(LOOK_SECONDS)
+
+
+def stop_if_asked(store: Store, name: str) -> None:
+    """Raise StopRequestedError if the job's record says that it is to stop."""
+    if store.get(KIND, name).status == "Stopping":
+        raise StopRequestedError
 
 
 def _caller(plan: TransformPlan, endpoint: Endpoint) -> Caller:

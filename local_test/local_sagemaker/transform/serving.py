@@ -19,7 +19,7 @@ from local_sagemaker.hosting.endpoint import (
     wait_until_ready,
 )
 from local_sagemaker.logs import CommonLog, LogPump, Sink, StreamSink
-from local_sagemaker.progress import silent
+from local_sagemaker.progress import Progress, silent
 from local_sagemaker.transform.plan import TransformPlan, plan_container
 
 PARAMETERS_SECONDS = 10.0
@@ -27,9 +27,20 @@ PARAMETERS_SECONDS = 10.0
 
 @contextmanager
 def serving(
-    plan: TransformPlan, engine: Engine, log_stream: BinaryIO | None = None, report: Callable[[str], None] = silent
+    plan: TransformPlan,
+    engine: Engine,
+    log_stream: BinaryIO | None = None,
+    report: Callable[[str], None] = silent,
+    look: Callable[[Progress], None] = silent,
 ) -> Iterator[list[list[Endpoint]]]:
     """Start the containers of every instance, yield them once all are ready, and stop and remove them at the end.
+
+    Args:
+        plan: the job.
+        engine: what runs it.
+        log_stream: where the containers' output goes, besides their files.
+        report: called with one line per stage.
+        look: called again and again while /ping is awaited; what it raises ends the waiting.
 
     Raises:
         EngineMissingError, UsageError: if a container cannot be started.
@@ -47,7 +58,7 @@ def serving(
             for host, endpoints in enumerate(instances):
                 for place, endpoint in enumerate(endpoints):
                     report(f"waiting for {names[host][place]} to answer /ping")
-                    wait_until_ready(endpoint, STARTUP_SECONDS)
+                    wait_until_ready(endpoint, STARTUP_SECONDS, look)
             yield instances
     finally:
         if plan.directory.exists():

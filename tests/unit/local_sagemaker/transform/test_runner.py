@@ -501,3 +501,22 @@ def test_a_payload_without_limit_is_joined_as_a_whole(transform):
     done = transform({"x": ROWS}, split="Line", MaxPayloadInMB=0, DataProcessing={"JoinSource": "Input"})
     assert done.outputs == {"x.out": b"a,1,A,1\nb,2,B,2\nc,3,C,3\n"}
     assert done.engine.bodies == [ROWS]
+
+
+def test_a_job_can_be_stopped_while_its_container_is_not_ready_yet(transform, workspace):
+    """23.1."""
+    engine = FakeEngine(upper)
+
+    def stop_when_awaited(line):
+        if line.startswith("waiting for algo-1"):
+            call(workspace, "StopTransformJob", {"TransformJobName": "job"})
+
+    done = transform({"x": ROWS}, engine=engine, report=stop_when_awaited)
+    assert (done.status, done.outputs, engine.seen) == ("Stopped", {}, [])
+    assert engine.stopped == [("algo-1", 30.0)]
+
+
+def test_what_has_no_effect_is_said(transform):
+    """23.6: DataCaptureConfig."""
+    done = transform({"x": ROWS}, DataCaptureConfig={"DestinationS3Uri": "s3://bucket/captured"})
+    assert "DataCaptureConfig has no effect on transform jobs here" in done.lines
