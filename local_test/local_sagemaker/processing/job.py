@@ -26,12 +26,12 @@ from local_sagemaker.processing.plan import (
 from local_sagemaker.progress import silent
 from local_sagemaker.state.buckets import join_uri
 from local_sagemaker.training.attempt_log import FileSink
+from local_sagemaker.training.attempts import LOG_DRAIN_SECONDS, LOOK_SECONDS
 from local_sagemaker.training.channel_data import find_items, in_pass
 from local_sagemaker.training.checkpoints import CheckpointSync
 from local_sagemaker.training.downloads import gather
-from local_sagemaker.training.hosts import HostEnd, HostsWatch, Order, Patience, StopReason
+from local_sagemaker.training.hosts import HostEnd, HostsWatch, Order, Patience, StopReason, started_with_changes
 from local_sagemaker.training.image_lookup import find_image
-from local_sagemaker.training.job import LOG_DRAIN_SECONDS, LOOK_SECONDS, started_with_changes
 from local_sagemaker.training.metrics import Tee
 
 MESSAGE_BYTES = 1024

@@ -14,7 +14,8 @@ from pathlib import Path
 from local_sagemaker.engines.base import Engine
 from local_sagemaker.engines.overlay import make_changes
 from local_sagemaker.training.channel_data import ChannelDataError, Item, find_items, in_pass
-from local_sagemaker.training.plan import TrainingJob, plan_channel
+from local_sagemaker.training.containers import plan_channel
+from local_sagemaker.training.training_job import TrainingJob
 
 
 def show_folders(job: TrainingJob) -> None:

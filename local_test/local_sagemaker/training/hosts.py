@@ -8,10 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from local_sagemaker.engines.base import ContainerPlan, Engine, Running
+from local_sagemaker.engines.base import ContainerPlan, Engine, Mount, Running
+from local_sagemaker.errors import UsageError
 
 StopReason = Literal["Stopped", "MaxRuntimeExceeded", "MaxWaitTimeExceeded", "Interrupted"]
 
@@ -67,6 +68,29 @@ def started(engine: Engine, plans: Mapping[str, ContainerPlan]) -> Iterator[dict
             running[host] = engine.start(plan)
             stack.callback(running[host].remove)
         yield running
+
+
+@contextmanager
+def started_with_changes(
+    engine: Engine, plans: Mapping[str, ContainerPlan], report: Callable[[str], None]
+) -> Iterator[dict[str, Running]]:
+    """Start the hosts; where no changes can be laid over a channel, it is read-only."""
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(started(engine, plans))
+        except UsageError as error:
+            if "overlay" not in error.happened:
+                raise
+            report(f"channels are read-only: this machine cannot lay a job's changes over them ({error.happened})")
+            read_only = {host: replace(plan, mounts=_without_changes(plan.mounts)) for host, plan in plans.items()}
+            running = stack.enter_context(started(engine, read_only))
+        yield running
+
+
+def _without_changes(mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
+    return tuple(
+        mount if mount.changes is None else Mount(mount.source, mount.target, read_only=True) for mount in mounts
+    )
 
 
 class HostsWatch:

@@ -1,29 +1,19 @@
-"""One training job as the platform runs it: its attempts, its hosts' containers, limits, and what is collected."""
+"""One training job as the platform runs it, from its start to what is collected at its end."""
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from itertools import count
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import BinaryIO
 
-from local_sagemaker.archive import copy_code, remove_tree
-from local_sagemaker.engines.base import ContainerPlan, Engine, Mount, Running
+from local_sagemaker.engines.base import Engine
 from local_sagemaker.errors import UsageError
-from local_sagemaker.logs import CommonLog, LogPump, Sink, StreamSink
+from local_sagemaker.logs import CommonLog
 from local_sagemaker.progress import silent
-from local_sagemaker.training.attempt_log import FileSink
-from local_sagemaker.training.chaos import Interruption
-from local_sagemaker.training.checkpoints import CheckpointSync
-from local_sagemaker.training.downloads import download_channels, show_folders
-from local_sagemaker.training.hosts import HostEnd, HostsWatch, Order, Patience, StopReason, started
-from local_sagemaker.training.image_lookup import find_image
+from local_sagemaker.training.attempts import Run, prepare_job_directory, try_until_done
 from local_sagemaker.training.local_options import AFTER_FAILURE_SECONDS, is_taken
-from local_sagemaker.training.metrics import MetricLog, Tee, compile_definitions
-from local_sagemaker.training.pipes import filled_pipes
+from local_sagemaker.training.metrics import MetricLog, compile_definitions
 from local_sagemaker.training.plan import (
     DEFAULT_IMAGE,
     JOB_LABEL,
@@ -33,11 +23,9 @@ from local_sagemaker.training.plan import (
     plan_containers,
     plan_network,
     plan_training_job,
-    synced_folder,
 )
-from local_sagemaker.training.platform_files import write_platform_files
 from local_sagemaker.training.request import DEFAULT_MAX_RUNTIME_SECONDS
-from local_sagemaker.training.result import TrainingResult, collect, failure_reason, newest_model, timestamp
+from local_sagemaker.training.result import TrainingResult, collect, failure_reason, newest_model
 from local_sagemaker.training.transitions import Journal
 
 __all__ = [
@@ -57,52 +45,6 @@ __all__ = [
     "prepare_job_directory",
     "run_training_job",
 ]
-
-LOG_DRAIN_SECONDS = 10.0
-LOOK_SECONDS = 0.1
-# What a host loses with its instance; checkpoints come back, channels are the same again.
-LOST_PARTS = ("input", "model", "output", "code", "changes", "synced")
-
-
-@dataclass
-class Attempt:
-    """How one start of the job's containers went."""
-
-    ends: list[HostEnd] = field(default_factory=list)
-    stopped: StopReason | None = None
-    interrupt: KeyboardInterrupt | None = None
-    seconds: float = 0.0
-    warnings: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Run:
-    """What all attempts of a job have in common."""
-
-    job: TrainingJob
-    engine: Engine
-    stream: BinaryIO | None
-    report: Callable[[str], None]
-    journal: Journal
-    metrics: MetricLog
-    common: CommonLog | None
-    image: str
-    deadline: float | None
-    started_at: str = ""
-    seconds: float = 0.0
-    number: int = 0
-
-    @property
-    def interruption(self) -> Interruption | None:
-        """What happens to this attempt."""
-        return self.job.interruptions[self.number] if self.number < len(self.job.interruptions) else None
-
-    def sink(self, host: str) -> Sink:
-        """Where a host's output goes: one host's bytes as they are, several hosts' lines behind their names."""
-        if self.common is None:
-            return Tee(FileSink(self.job.log_file), StreamSink(self.stream), self.metrics.sink(host))
-        own = FileSink(self.job.host_directory(host) / "logs.txt")
-        return Tee(own, self.common.sink(host), self.metrics.sink(host))
 
 
 def run_training_job(
@@ -137,7 +79,7 @@ def run_training_job(
             common = stack.enter_context(CommonLog(job.log_file, log_stream, job.hosts))
         deadline = None if job.max_wait_seconds is None else time.monotonic() + job.max_wait_seconds
         run = Run(job, engine, log_stream, report, journal, metrics, common, job.image, deadline)
-        attempt = _try_until_done(run)
+        attempt = try_until_done(run)
     journal.enter("Uploading")
     if job.warm_pool is not None:
         job.warm_pool.touch()
@@ -159,222 +101,9 @@ def run_training_job(
     return result
 
 
-def prepare_job_directory(job: TrainingJob, network_interface: str) -> None:
-    """Make each host's folders, the platform's documents, and a copy of the code as it is now."""
-    interface = "lo" if job.network == "none" and job.is_alone else network_interface
-    for host in job.hosts:
-        directory = job.host_directory(host)
-        for part in ("input/data", "model", "output/data", "checkpoints"):
-            (directory / part).mkdir(parents=True, exist_ok=True)
-        for folder in job.synced:
-            synced_folder(job, host, folder).mkdir(parents=True, exist_ok=True)
-        channels = [channel for channel, _ in job.channels_of(host)]
-        write_platform_files(
-            directory / "input" / "config", job.hyperparameters, channels, interface, job.cluster, host
-        )
-        if job.code is not None:
-            copy_code(job.code, directory / "code")
-
-
 def _claim(job: TrainingJob) -> None:
     if is_taken(job.directory):
         raise UsageError(
             f"there is a job {job.name} already: {job.directory}", "a job name is used once", "give another --job-name"
         )
     job.directory.mkdir(parents=True, exist_ok=True)
-
-
-def _try_until_done(run: Run) -> Attempt:
-    """Start the containers, and again after each interruption, until they end otherwise."""
-    for run.number in count():
-        attempt = _attempt(run)
-        run.seconds += attempt.seconds
-        if attempt.stopped != "Interrupted":
-            return attempt
-        run.journal.enter("Interrupted")
-        attempt.stopped = _await_instance(run)
-        if attempt.stopped is not None:
-            _lose_instances(run)
-            return attempt
-        run.report(f"{run.job.name} is interrupted; a fresh container starts, and only its checkpoints are left")
-        run.journal.enter("Starting", "Starting the training job again after an interruption")
-        _lose_instances(run)
-    raise AssertionError
-
-
-def _await_instance(run: Run) -> StopReason | None:
-    """Wait for another spot instance; why the job ends instead, if it does."""
-    interruption = run.interruption
-    until = time.monotonic() + (interruption.wait_seconds if interruption else 0.0)
-    pause = threading.Event()
-    while True:
-        if run.journal.must_stop:
-            return "Stopped"
-        if run.deadline is not None and time.monotonic() >= run.deadline:
-            return "MaxWaitTimeExceeded"
-        if time.monotonic() >= until:
-            return None
-        pause.wait(LOOK_SECONDS)
-
-
-def _lose_instances(run: Run) -> None:
-    job = run.job
-    run.engine.give_back(job.directory, run.image, job.own_labels)
-    keeps = job.is_alone and job.checkpoint_store is None and job.checkpoint_uri is not None
-    for host in job.hosts:
-        for part in (*LOST_PARTS, *(() if keeps else ("checkpoints",))):
-            remove_tree(job.host_directory(host) / part)
-
-
-def _attempt(run: Run) -> Attempt:
-    job, engine = run.job, run.engine
-    attempt = Attempt()
-    with ExitStack() as stack:
-        try:
-            run.image = find_image(job.image, engine.has_image)
-            if run.number == 0:
-                run.journal.enter("Starting")
-            run.journal.enter("Downloading")
-            syncs = _prepare(run)
-            for host in job.hosts:
-                piped = [one for one in job.channels_of(host) if one[0].mode == "Pipe"]
-                folder = job.host_directory(host) / "input" / "data"
-                stack.enter_context(filled_pipes(piped, folder, job.buckets))
-            network = plan_network(job)
-            addresses = stack.enter_context(engine.network(network)) if network is not None else None
-            run.started_at = run.started_at or timestamp()
-            clock = time.monotonic()
-            if run.number == 0:
-                run.report(_introduce(job, engine.name))
-            plans = {host: replace(plan, image=run.image) for host, plan in plan_containers(job, addresses).items()}
-            running = stack.enter_context(started_with_changes(engine, plans, run.report))
-        except BaseException:
-            if run.number == 0:
-                _discard(job, engine)  # nothing was trained, so the name stays free
-            raise
-        run.journal.enter("Training")
-        with ExitStack() as carried:
-            for sync in syncs:
-                carried.enter_context(sync.in_background())
-            _attend(run, attempt, running)
-            attempt.seconds = time.monotonic() - clock
-            engine.give_back(job.directory, run.image, job.own_labels)
-    attempt.warnings = [warning for sync in syncs for warning in sync.warnings]
-    return attempt
-
-
-def _prepare(run: Run) -> list[CheckpointSync]:
-    job = run.job
-    prepare_job_directory(job, run.engine.network_interface)
-    show_folders(job)
-    download_channels(job, run.engine)
-    if job.warm_pool is not None and job.warm_pool.open(job.hosts):
-        run.report(f"{job.name} takes the warm pool {job.warm_pool.directory.name}")
-    syncs = []
-    if job.checkpoint_store is not None:
-        sync = CheckpointSync(job.checkpoint_store, job.folders("checkpoints"))
-        sync.download()
-        syncs.append(sync)
-    for folder in job.synced:
-        places = {host: synced_folder(job, host, folder) for host in job.hosts}
-        syncs.append(CheckpointSync(job.buckets.path(folder.uri), places))
-    return syncs
-
-
-@contextmanager
-def started_with_changes(
-    engine: Engine, plans: Mapping[str, ContainerPlan], report: Callable[[str], None]
-) -> Iterator[dict[str, Running]]:
-    """Start the hosts; where no changes can be laid over a channel, it is read-only."""
-    with ExitStack() as stack:
-        try:
-            running = stack.enter_context(started(engine, plans))
-        except UsageError as error:
-            if "overlay" not in error.happened:
-                raise
-            report(f"channels are read-only: this machine cannot lay a job's changes over them ({error.happened})")
-            read_only = {host: replace(plan, mounts=_without_changes(plan.mounts)) for host, plan in plans.items()}
-            running = stack.enter_context(started(engine, read_only))
-        yield running
-
-
-def _without_changes(mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
-    return tuple(
-        mount if mount.changes is None else Mount(mount.source, mount.target, read_only=True) for mount in mounts
-    )
-
-
-def _discard(job: TrainingJob, engine: Engine) -> None:
-    try:
-        remove_tree(job.directory)
-    except PermissionError:  # a host that did start has written something
-        engine.give_back(job.directory, job.image, job.own_labels)
-        remove_tree(job.directory)
-
-
-def _introduce(job: TrainingJob, engine: str) -> str:
-    hosts = "" if job.is_alone else f", {len(job.hosts)} hosts"
-    return f"training job {job.name} on the {engine} engine{hosts}"
-
-
-def _attend(run: Run, attempt: Attempt, running: Mapping[str, Running]) -> None:
-    """Wait for the hosts, and stop them when the user, the limit or an interruption says so."""
-    job = run.job
-    patience = Patience(job.max_runtime_seconds - run.seconds, job.after_failure_seconds, job.stop_grace_seconds)
-    with _logging(run, running):
-        watch = HostsWatch(running, patience, run.report)
-        try:
-            with _overseen(run, watch):
-                attempt.stopped = watch.wait()
-        except KeyboardInterrupt as error:
-            run.report(f"stopping {job.name}; it has {job.stop_grace_seconds:.0f} s to save its work")
-            run.journal.enter("Stopping")
-            watch.stop()
-            attempt.stopped, attempt.interrupt = "Stopped", error
-    attempt.ends = watch.ends
-
-
-@contextmanager
-def _overseen(run: Run, watch: HostsWatch) -> Iterator[None]:
-    """Give the orders that come from outside: a request to stop, an interruption, the end of all patience."""
-    ended = threading.Event()
-    begun = time.monotonic()
-
-    def oversee() -> None:
-        while not ended.wait(LOOK_SECONDS):
-            order = _order(run, time.monotonic() - begun)
-            if order is not None:
-                if order.reason == "Stopped":
-                    run.journal.enter("Stopping")
-                run.report(f"{run.job.name}: {order.reason}")
-                watch.order(order)
-                return
-
-    thread = threading.Thread(target=oversee, name="overseer", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _order(run: Run, seconds: float) -> Order | None:
-    if run.journal.must_stop:
-        return Order("Stopped")
-    if run.deadline is not None and time.monotonic() >= run.deadline:
-        return Order("MaxWaitTimeExceeded")
-    interruption = run.interruption
-    if interruption is not None and seconds >= interruption.after_seconds:
-        return Order("Interrupted", interruption.kill)
-    return None
-
-
-@contextmanager
-def _logging(run: Run, running: Mapping[str, Running]) -> Iterator[None]:
-    """Show, keep and search what the hosts write."""
-    with run.metrics.flushed():
-        pumps = [LogPump(one.logs(), None, run.sink(host)) for host, one in running.items()]
-        yield
-        for pump in pumps:
-            pump.join(LOG_DRAIN_SECONDS)

@@ -15,7 +15,7 @@ from local_sagemaker.errors import UsageError
 from local_sagemaker.state.buckets import join_uri
 from local_sagemaker.training.hosts import HostEnd, StopReason
 from local_sagemaker.training.merge import merge
-from local_sagemaker.training.plan import TrainingJob
+from local_sagemaker.training.training_job import TrainingJob
 
 FAILURE_CHARACTERS = 1024
 
