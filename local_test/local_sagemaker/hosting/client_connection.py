@@ -10,8 +10,9 @@ from typing import Protocol, cast
 import httptools
 
 from local_sagemaker.hosting.container_connection import Fields
+from local_sagemaker.hosting.container_request import Kind, Request
 from local_sagemaker.hosting.event_stream import CONTENT_TYPE, payload_part, stream_error
-from local_sagemaker.hosting.exchange import Exchange, Kind, Request
+from local_sagemaker.hosting.exchange import Exchange
 from local_sagemaker.hosting.hooks import AsyncAccepted
 from local_sagemaker.hosting.invocation_errors import InvocationError, internal, invalid
 from local_sagemaker.hosting.limits import HEADER_RULES, InvocationLimits

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass
-from enum import Enum, auto
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from random import Random
 from typing import Any, Protocol
 
 from local_sagemaker.hosting.capture import Capture, Captured
 from local_sagemaker.hosting.container_connection import ContainerConnection, Fields
+from local_sagemaker.hosting.container_request import TOLD, Kind, Request
 from local_sagemaker.hosting.hooks import Hooks
 from local_sagemaker.hosting.invocation_errors import (
     InvocationError,
@@ -31,26 +31,6 @@ from local_sagemaker.hosting.traffic import InstanceTraffic, Traffic, VariantTra
 
 ATTEMPTS = 4
 ERROR_PARTS = 16
-TOLD = (
-    b"x-amzn-sagemaker-custom-attributes",
-    b"x-amzn-sagemaker-target-model",
-    b"x-amzn-sagemaker-inference-id",
-    b"x-amzn-sagemaker-enable-explanations",
-    b"x-amzn-sagemaker-session-id",
-    b"x-amzn-sagemaker-prefix-aware-id",
-)
-"""The API's headers that a container is told beside Content-Type and Accept; those that only route are not."""
-
-Headers = Mapping[bytes, bytes]
-
-
-class Kind(Enum):
-    """How the answer is wanted: whole; as an event stream; as the container sends it; into a file."""
-
-    INVOKE = auto()
-    EVENTS = auto()
-    PLAIN_STREAM = auto()
-    FORWARD = auto()
 
 
 class Office(Protocol):
@@ -70,21 +50,6 @@ class Office(Protocol):
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """Run a coroutine function to its end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is sent to a container: ``body`` are its bytes, or its pieces with ``length``.
-
-    ``headers`` are the API's, in lower case; ``path`` is the container's.
-    """
-
-    kind: Kind
-    headers: Headers
-    body: bytes | Callable[[], Iterator[bytes]]
-    length: int
-    path: bytes = b"/invocations"
-    seconds: float = 60.0
 
 
 class Exchange:
@@ -270,7 +235,7 @@ class Exchange:
             return
         if self.over:
             return
-        self._request = _with_path(self._request, f"/models/{name}/invoke".encode())
+        self._request = replace(self._request, path=f"/models/{name}/invoke".encode())
         self._asked = self._asked or time.perf_counter()
         place.pools[0].lease(self)
 
@@ -561,10 +526,6 @@ class Exchange:
                 body,
             )
         )
-
-
-def _with_path(request: Request, path: bytes) -> Request:
-    return Request(request.kind, request.headers, request.body, request.length, path, request.seconds)
 
 
 def _forget(loading: asyncio.Future[str]) -> None:

@@ -20,7 +20,8 @@ from typing import Any, BinaryIO, TypeVar
 from local_sagemaker.hosting.capture import Capture
 from local_sagemaker.hosting.client_connection import Call, ClientConnection, make_request
 from local_sagemaker.hosting.container_connection import Fields
-from local_sagemaker.hosting.exchange import TOLD, Exchange, Kind, Request
+from local_sagemaker.hosting.container_request import TOLD, Kind, Request
+from local_sagemaker.hosting.exchange import Exchange
 from local_sagemaker.hosting.hooks import AsyncAccepted, AsyncInvocation, Hooks
 from local_sagemaker.hosting.invocation_errors import InvocationError, internal, invalid, unavailable
 from local_sagemaker.hosting.invocation_metrics import VariantCounter, VariantKey, VariantMetrics, prometheus_text

@@ -102,10 +102,11 @@ def test_a_target_model_is_loaded_before_it_is_invoked(containers, make_endpoint
 
 def test_a_model_that_is_still_being_loaded_is_not_ready(containers, make_endpoint):
     """15.28."""
-    ended = []
+    begun, ended = [], []
 
     async def load(instance, target):
-        await asyncio.sleep(0.4)
+        begun.append((asyncio.get_running_loop(), asyncio.Event()))
+        await begun[0][1].wait()
         ended.append(target)
         return "m"
 
@@ -113,6 +114,8 @@ def test_a_model_that_is_still_being_loaded_is_not_ready(containers, make_endpoi
     client = endpoint.boto3()
     with pytest.raises(client.exceptions.ModelNotReadyException):
         client.invoke_endpoint(EndpointName="digits", Body=b"1", TargetModel="m.tar.gz")
+    loop, loaded = begun[0]
+    loop.call_soon_threadsafe(loaded.set)
     wait_until(lambda: ended, "loading has gone on")
 
 
