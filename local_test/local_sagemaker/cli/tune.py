@@ -240,7 +240,8 @@ def tell(workspace: Workspace, name: str, as_json: bool) -> None:
     best = answer.get("BestTrainingJob")
     if best is not None:
         job = best["TrainingJobName"]
-        say(f"the best is {job}; serve it: byoc endpoint create {workspace.root.name} --variant best={job}")
+        where = "" if workspace.root == Path.cwd() else f" --project {workspace.root}"
+        say(f"the best is {job}; serve it: byoc endpoint create {name} --variant best={job}{where}")
     picture = directory / PLOT_FILE
     say(f"{name}: {record.status}, see {picture if picture.exists() else directory}")
     if record.status == "Failed":
