@@ -12,11 +12,12 @@ from typing import BinaryIO
 
 from local_sagemaker.archive import copy_code, remove_tree
 from local_sagemaker.engines.base import Engine, Running
+from local_sagemaker.engines.overlay import make_changes
 from local_sagemaker.logs import CommonLog, LogPump, Sink, StreamSink
 from local_sagemaker.training.attempt_log import FileSink
 from local_sagemaker.training.chaos import Interruption
 from local_sagemaker.training.checkpoints import CheckpointSync
-from local_sagemaker.training.containers import plan_containers, plan_network, synced_folder
+from local_sagemaker.training.containers import plan_container, plan_containers, plan_network, synced_folder
 from local_sagemaker.training.downloads import download_channels, show_folders
 from local_sagemaker.training.hosts import HostEnd, HostsWatch, Order, Patience, StopReason, started_with_changes
 from local_sagemaker.training.image_lookup import find_image
@@ -83,6 +84,9 @@ def prepare_job_directory(job: TrainingJob, network_interface: str) -> None:
             (directory / part).mkdir(parents=True, exist_ok=True)
         for folder in job.synced:
             synced_folder(job, host, folder).mkdir(parents=True, exist_ok=True)
+        for mount in plan_container(job, host).mounts:
+            if mount.changes is not None:
+                make_changes(mount.changes)
         channels = [channel for channel, _ in job.channels_of(host)]
         write_platform_files(
             directory / "input" / "config", job.hyperparameters, channels, interface, job.cluster, host

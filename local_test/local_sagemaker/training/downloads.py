@@ -12,9 +12,7 @@ import shutil
 from pathlib import Path
 
 from local_sagemaker.engines.base import Engine
-from local_sagemaker.engines.overlay import make_changes
 from local_sagemaker.training.channel_data import ChannelDataError, Item, find_items, in_pass
-from local_sagemaker.training.containers import plan_channel
 from local_sagemaker.training.training_job import TrainingJob
 
 
@@ -46,12 +44,9 @@ def download_channels(job: TrainingJob, engine: Engine) -> None:
             for mine, share in job.channels_of(host):
                 if mine is not channel:
                     continue
-                mount = plan_channel(job, host, channel, share)
-                if mount.changes is not None:
-                    make_changes(mount.changes)
                 if job.own_folder(channel, share) is None:
                     items = items if items is not None else find_items(channel, job.buckets)
-                    gather(in_pass(channel, items, share), mount.source, may_link)
+                    gather(in_pass(channel, items, share), job.gathered(host, channel), may_link)
 
 
 def gather(items: list[Item], folder: Path, may_link: bool) -> None:
