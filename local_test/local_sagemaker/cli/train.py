@@ -25,6 +25,7 @@ from local_sagemaker.cli.options import (
     request_option,
 )
 from local_sagemaker.cli.output import choose, emit, json_ready, log_stream
+from local_sagemaker.cli.verb import Verb
 from local_sagemaker.engines import EngineName, Limits
 from local_sagemaker.errors import JobFailedError, LocalSageMakerError, UsageError
 from local_sagemaker.names import check_environment_key, check_job_name, make_job_name, parse_pairs, parse_size
@@ -48,7 +49,7 @@ from local_sagemaker.training.plan import (
     plan_from_request,
     plan_network,
 )
-from local_sagemaker.training.request import DEFAULT_MAX_RUNTIME_SECONDS, TrainingFlags
+from local_sagemaker.training.request import DEFAULT_MAX_RUNTIME_SECONDS, TrainingFlags, doubts
 from local_sagemaker.training.result import read_result
 from local_sagemaker.training.watch import GRACE_SECONDS, train_again_on_change
 
@@ -79,13 +80,21 @@ class Wanted:
 
         Raises:
             ServiceError, UsageError: if the service or this machine would refuse it.
+
         """
         validate("CreateTrainingJob", self.request)
         check_stopping(self.request)
         return plan_from_request(self.request, self.workspace, self.options)
 
 
-@click.command()
+@click.command(
+    cls=Verb,
+    examples=(
+        "byoc train",
+        "byoc train digits --hosts 2 --distribution torchrun --hyperparameter epochs=3",
+        "byoc train --request job.yaml --chaos spot-after=30s",
+    ),
+)
 @project_argument
 @request_option
 @image_option
@@ -159,6 +168,8 @@ def train(context: click.Context, /, project: Path, **given: Any) -> None:
     said = given if document is None else said_options(context, given)
     wanted = want(project, said, document)
     job = wanted.plan()
+    for sentence in doubts(wanted.request):
+        say(f"WARNING {sentence}")
     chosen = choose(engine_name, job.network)
     if given["dry_run"]:
         commands = describe_training_job(job, chosen)
@@ -191,6 +202,7 @@ def want(project: Path, said: Mapping[str, Any], document: Mapping[str, Any] | N
 
     Raises:
         UsageError: if a flag or a file of the project cannot be read.
+
     """
     distribution = distribution_hyperparameters(said["distribution"] or "none", said["processes_per_host"])
     hyperparameters = distribution | parse_pairs(said["hyperparameters"], "--hyperparameter")
@@ -250,6 +262,7 @@ def tell(job: TrainingJob, wanted: Wanted, as_json: bool) -> None:
 
     Raises:
         JobFailedError: if it failed.
+
     """
     result = read_result(job.directory)
     if result is None:  # it failed before its start

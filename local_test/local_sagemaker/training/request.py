@@ -19,6 +19,8 @@ from local_sagemaker.training.cluster import GROUP_NAME, GroupRequest
 STAND_IN_TYPE = "ml.m5.large"
 VOLUME_GB = 30
 DEFAULT_MAX_RUNTIME_SECONDS = 86400
+GUIDES_VALUE = 256
+GUIDES_KEEP_ALIVE = 3600
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,21 @@ def flags_request(flags: TrainingFlags, workspace: Workspace, name: str, known: 
     if flags.is_spot:
         said["EnableManagedSpotTraining"] = True
     return {key: value for key, value in said.items() if value != {}}
+
+
+def doubts(request: Mapping[str, Any]) -> list[str]:
+    """What the service's model allows and the developer guide does not, in sentences."""
+    keep_alive = request.get("ResourceConfig", {}).get("KeepAlivePeriodInSeconds", 0)
+    sentences = [
+        f"hyperparameter {name} has {len(value)} characters; the developer guide names {GUIDES_VALUE} as the limit"
+        for name, value in request.get("HyperParameters", {}).items()
+        if len(value) > GUIDES_VALUE
+    ]
+    if keep_alive > GUIDES_KEEP_ALIVE:
+        sentences.append(
+            f"KeepAlivePeriodInSeconds is {keep_alive}; the developer guide names {GUIDES_KEEP_ALIVE} as the limit"
+        )
+    return sentences
 
 
 def _algorithm(flags: TrainingFlags, known: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,6 +61,8 @@ def tell(description: dict[str, Any], result: dict[str, Any]) -> None:
     training = [one for one in description.get("SecondaryStatusTransitions", []) if one["Status"] == "Training"]
     if training:
         description["TrainingEndTime"] = now
+    if "WarmPoolStatus" in description:
+        description["WarmPoolStatus"] = {"Status": "Available"}
     if result["status"] == "Failed":
         fail(Kind.TRAINING_JOB, description, result["failure_reason"] or "", now)
         return

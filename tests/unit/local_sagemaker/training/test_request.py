@@ -12,7 +12,7 @@ from local_sagemaker.training.chaos import Interruption
 from local_sagemaker.training.cluster import parse_groups
 from local_sagemaker.training.local_options import LocalOptions, read_local_options, write_local_options
 from local_sagemaker.training.plan import make_request, plan_from_request
-from local_sagemaker.training.request import TrainingFlags
+from local_sagemaker.training.request import TrainingFlags, doubts
 
 EVERYTHING = TrainingFlags(
     image="digits:latest",
@@ -77,6 +77,16 @@ def make_request_document(make_request):
     ]
     definitions = [{"Name": "loss", "Regex": "loss=(.*)"}, {"Name": "f1", "Regex": "f1=(.*)"}]
     return make_request(InputDataConfig=channels, AlgorithmSpecification={"MetricDefinitions": definitions})
+
+
+def test_what_the_model_allows_and_the_guide_does_not_is_doubted(make_request):
+    """2.2, 9.1."""
+    request = make_request(HyperParameters={"long": "x" * 257, "short": "x" * 256})
+    request["ResourceConfig"]["KeepAlivePeriodInSeconds"] = 7200
+    validate("CreateTrainingJob", request)
+    first, second = doubts(request)
+    assert "hyperparameter long has 257 characters" in first
+    assert "KeepAlivePeriodInSeconds is 7200" in second
 
 
 def test_what_a_request_cannot_say_is_kept_beside_the_job(tmp_path):

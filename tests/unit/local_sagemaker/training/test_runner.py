@@ -203,7 +203,9 @@ def test_a_warm_pool_keeps_one_folder_for_the_next_job_of_its_kind(create, run, 
     warm = {"InstanceCount": 1, "InstanceType": "ml.m5.large", "KeepAlivePeriodInSeconds": 600}
     other = {**warm, "InstanceType": "ml.m5.xlarge"}
     for name, resources in (("one", warm), ("two", warm), ("three", other)):
-        assert run(create(program, name=name, ResourceConfig=resources))["TrainingJobStatus"] == "Completed"
+        described = run(create(program, name=name, ResourceConfig=resources))
+        assert described["TrainingJobStatus"] == "Completed"
+        assert described["WarmPoolStatus"] == {"Status": "Available"}
     assert [log_of(workspace, name) for name in ("one", "two", "three")] == ["cached\n", "cached one\n", "cached\n"]
 
 
