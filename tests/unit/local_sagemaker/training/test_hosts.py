@@ -4,7 +4,7 @@ import threading
 
 import pytest
 from local_sagemaker.progress import silent
-from local_sagemaker.training.hosts import HostsWatch, Patience, started
+from local_sagemaker.training.hosts import HostsWatch, Order, Patience, started
 
 
 class FakeContainer:
@@ -28,6 +28,9 @@ class FakeContainer:
     def stop(self, grace_seconds):
         self.stopped_with.append(grace_seconds)
         return self.end(143).code
+
+    def kill(self, number):
+        self.end(128 + number)
 
     def remove(self):
         self.removed = True
@@ -125,3 +128,27 @@ def test_hosts_that_started_are_removed_when_another_does_not_start():
     with pytest.raises(RuntimeError, match="no room"), started(Engine(), {"algo-1": "first", "algo-2": "second"}):
         pass
     assert first.removed
+
+
+@pytest.mark.parametrize(("kill", "code"), [(False, 143), (True, 137)])
+def test_an_order_stops_every_host_and_is_the_reason(three, kill, code):
+    """7.5, 7.6: with the grace of a stop, or without any."""
+    watch = HostsWatch(three, Patience(60, 60, 120), silent)
+    three["algo-1"].end(0)
+    watch.order(Order("Interrupted", kill))
+    assert watch.wait() == "Interrupted"
+    assert sorted((end.host, end.exit_code) for end in watch.ends) == [
+        ("algo-1", 0),
+        ("algo-2", code),
+        ("algo-3", code),
+    ]
+
+
+def test_an_order_during_the_wait_after_a_failure_ends_the_wait_and_the_job_has_failed(three):
+    """1.14."""
+    # It is reported once the wait begins.
+    watch = HostsWatch(three, Patience(600, 600, 120), lambda _: watch.order(Order("Stopped")))
+    three["algo-2"].end(3)
+    watch.wait()
+    assert watch.first_failure is not None
+    assert watch.first_failure.host == "algo-2"
