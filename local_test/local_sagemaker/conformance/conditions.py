@@ -19,10 +19,11 @@ class Condition:
 
 @dataclass(frozen=True)
 class Trial:
-    """How one start went; ``evidence`` tells what went wrong."""
+    """How one start went; ``evidence`` tells what went wrong; ``hopeless`` that another start would go no better."""
 
     works: bool
     evidence: tuple[str, ...] = ()
+    hopeless: bool = False
 
 
 def impose_all(conditions: Sequence[Condition], setup: Setup) -> Setup:
@@ -43,11 +44,12 @@ def attribute(
         setup: without any of them.
         try_out: starts a container.
     """
-    if try_out(impose_all(conditions, setup)).works:
+    under_all = try_out(impose_all(conditions, setup))
+    if under_all.works:
         yield passed(basic)
         yield from (passed(condition.rule) for condition in conditions)
         return
-    plain = try_out(setup)
+    plain = under_all if under_all.hopeless else try_out(setup)
     if not plain.works:
         yield violated(basic, *plain.evidence)
         yield from (skipped(one.rule, f"it does not work without this condition either: {basic}") for one in conditions)

@@ -156,20 +156,26 @@ class HalfSent:
         self._start = time.monotonic()
         self._rest = body[len(body) // 2 :]
         self._trouble: OSError | None = None
-        self._connection = http.client.HTTPConnection(*address, timeout=INVOCATION_SECONDS)
+        self._connection = http.client.HTTPConnection(*address, timeout=PING_SECONDS)
         self._connection.putrequest("POST", "/invocations")
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
             self._connection.putheader(name, value)
         try:
             self._connection.endheaders(body[: len(body) // 2])
+            self._connection.sock.settimeout(INVOCATION_SECONDS)
         except OSError as error:
             self._trouble = error
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the server, or its machine, has taken what was sent."""
+        return self._trouble is None
 
     def finish(self) -> Answer:
         """Send the rest and take the answer."""
         try:
             if self._trouble is not None:
-                raise self._trouble  # noqa: TRY301 - it is an answer like any other
+                raise self._trouble
             with suppress(BrokenPipeError, ConnectionResetError):
                 self._connection.send(self._rest)
             return _received(self._connection, self._start, 0.0)
@@ -188,7 +194,10 @@ def half_sent(address: Address, count: int, body: bytes, headers: Mapping[str, s
     """Some invocations that are under way for the length of a block."""
     begun: list[HalfSent] = []
     try:
-        begun += [HalfSent(address, body, headers) for _ in range(count)]
+        for _ in range(count):
+            begun.append(HalfSent(address, body, headers))
+            if not begun[-1].is_under_way:
+                break  # the server takes no more
         yield begun
     finally:
         for one in begun:

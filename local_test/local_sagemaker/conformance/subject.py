@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 STARTUP_SECONDS = 120.0
-TRAINING_SECONDS = 600.0
+TRAINING_SECONDS = 120.0
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def examine_training(containers: Containers, subject: Subject, model: Path) -> T
         if works:
             ends.append(end)
             kept.extend([model] if model.is_dir() and any(model.iterdir()) else [])
-        return Trial(works, end.evidence)
+        return Trial(works, end.evidence, hopeless=end.exit_code is None)
 
     found = list(attribute("BYOC-T001", training_conditions(subject), training_setup(subject), try_out))
     if not ends:

@@ -1,0 +1,131 @@
+"""`byoc check` finds the faults of images in other tools' layouts, and none in ours."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.docker import docker
+from tests.support.places import REPOSITORY
+
+pytestmark = pytest.mark.docker
+
+BASE = "sagemaker-byoc-base:bookworm"
+LAYOUTS = REPOSITORY / "tests" / "images"
+LABEL = "sagemaker-byoc.check"
+
+
+@pytest.fixture(scope="session")
+def build(image: str):
+    """Build the image of a layout; the tag."""
+    tags: list[str] = []
+
+    def make(layout: str, base: str = image) -> str:
+        tags.append(f"byoc-check-{layout.replace('_', '-')}:{os.getpid()}")
+        docker("build", "--quiet", "--tag", tags[-1], "--build-arg", f"BASE={base}", str(LAYOUTS / layout))
+        return tags[-1]
+
+    yield make
+    for tag in tags:
+        docker("rmi", "-f", tag)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Two seconds of training on one file, and a payload beside it."""
+    for name, text in {
+        "input/config/hyperparameters.json": '{"seconds": "1.5", "label": "two words"}',
+        "input/data/training/rows.csv": "1,2\n",
+        "payload.csv": "1,2,3\n",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def check(image: str, project: Path, *options: str, exit_code: int = 0) -> dict[str, str]:
+    """Run it; the outcome of each rule that was tested, by its short id. Nothing of it is left."""
+    words = ["check", image, "--project", project, "--json", *options]
+    run = subprocess.run(
+        [sys.executable, "-m", "local_sagemaker", *words],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "local_test")},
+        capture_output=True,
+        timeout=900,
+        check=False,
+    )
+    assert run.returncode == exit_code, run.stderr.decode() + run.stdout.decode()
+    findings = json.loads(run.stdout)["findings"]
+    return {one["rule"][5:]: one["outcome"] for one in findings if one["outcome"] != "skipped"}
+
+
+def broken(found: dict[str, str]) -> set[str]:
+    """The rules that are."""
+    return {rule for rule, outcome in found.items() if outcome == "violated"}
+
+
+def test_ours_breaks_no_rule(image: str, project: Path) -> None:
+    """22.3, and all that the rules stand on: strict, with the template's training and the digits."""
+    prepare = REPOSITORY / "opt_ml_template" / "prepare_data.py"
+    digits = project / "digits"
+    subprocess.run([sys.executable, prepare, "--project", digits], check=True, capture_output=True)
+    payload = REPOSITORY / "local_test" / "payloads" / "digits.json"
+    options = ["--hyperparameter", "epochs=1", "--payload", str(payload), "--training-timeout", "400"]
+    found = check(image, digits, "--strict", "--startup-timeout", "300", *options)
+    assert broken(found) == set()
+    assert {"T001", "T003", "T012", "T015", "S006", "S014", "S022", "S025", "S033"} <= set(found)
+
+
+def test_faults_of_the_public_sample_are_found(build, project: Path) -> None:
+    """13.2, 13.3, 14.7, 15.3, 15.7: nginx before one sync worker, which takes a second for a row."""
+    payload = str(project / "payload.csv")
+    rules = [word for rule in ("S006", "S015", "S017", "S022", "S025", "S026") for word in ("--rule", rule)]
+    model = project / "model"
+    model.mkdir()
+    (model / "model.txt").write_text("trained")
+    options = ["--model-data", str(model), "--payload", payload, "--env", "SECONDS=1"]
+    found = check(build("public_sample"), project, *options, *rules, exit_code=4)
+    assert broken(found) == {"S006", "S015", "S017", "S022", "S025"}
+
+
+def test_faults_of_a_shell_that_wraps_functions_are_found(build, project: Path) -> None:
+    """0.3, 1.7, 1.12, 13.2: the shell keeps SIGTERM and gives its own exit code."""
+    (project / "input/data/training").rename(project / "input/data/train")
+    rules = [word for rule in ("T001", "T012", "T015", "S023") for word in ("--rule", rule)]
+    found = check(build("shell_wrapper", BASE), project, *rules, exit_code=4)
+    assert broken(found) == {"T012", "T015", "S023"}
+
+
+def test_server_of_another_port_and_its_shell_form_are_found(build, project: Path) -> None:
+    """0.2, 0.11, 14.1: and it says where the server listens."""
+    options = ["--only", "image,serve", "--startup-timeout", "5"]
+    found = check(build("other_port", BASE), project, *options, exit_code=4)
+    assert broken(found) == {"I001", "I006", "S001"}
+
+
+def test_conditions_that_a_strangers_training_does_not_stand_are_told_apart(build, project: Path) -> None:
+    """2.4, 2.10, 2.12, 3.4, 4.8, 4.9, 4.11."""
+    faults = "needs_network,writes_channels,reads_topology,one_host_name,strict_arguments,large_shm,writes_beside"
+    rules = [word for number in range(1, 11) for word in ("--rule", f"T{number:03d}")]
+    found = check(build("stranger", BASE), project, "--env", f"FAULTS={faults}", *rules, exit_code=4)
+    assert broken(found) == {"T003", "T004", "T005", "T006", "T007", "T009", "T010"}
+
+
+def test_nothing_is_left_when_it_is_interrupted(build, project: Path) -> None:
+    """13.2: Ctrl-C in the middle of a training."""
+    words = ["check", build("stranger", BASE), "--project", project, "--hyperparameter", "seconds=100"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "local_sagemaker", *words],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "local_test")},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        assert process.stderr is not None
+        while b"training" not in process.stderr.readline():
+            pass
+        process.send_signal(2)
+        assert process.wait(120) == 130
+    assert docker("ps", "-aq", "--filter", f"label={LABEL}").split() == []
