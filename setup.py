@@ -71,5 +71,8 @@ setup(
         ],
     },
     # No `train` or `serve` here: sagemaker-training declares its own `train`, and the last one installed would win.
-    entry_points={"console_scripts": ["byoc=local_sagemaker.cli:main"]},
+    entry_points={
+        "console_scripts": ["byoc=local_sagemaker.cli:main"],
+        "pytest11": ["sagemaker_byoc=local_sagemaker.pytest_plugin"],
+    },
 )

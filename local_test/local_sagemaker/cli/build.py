@@ -8,11 +8,16 @@ import click
 
 from local_sagemaker.cli.options import json_option
 from local_sagemaker.cli.output import emit, log_stream
+from local_sagemaker.cli.verb import Verb
 from local_sagemaker.image import DEFAULT_TAG, HOROVOD_FLAVOURS, build_image
 from local_sagemaker.progress import say
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
+@click.command(
+    context_settings={"ignore_unknown_options": False},
+    cls=Verb,
+    examples=("byoc build", "byoc build --tag digits:1 --with-horovod mpi"),
+)
 @click.option("--tag", default=DEFAULT_TAG, show_default=True, help="The image to make.")
 @click.option("--base-image", "base", help="What to begin with; by default what this machine can get.")
 @click.option("--code", type=click.Path(path_type=Path), help="A code folder to bake in instead of the template's.")

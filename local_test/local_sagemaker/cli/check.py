@@ -11,6 +11,7 @@ from rich.console import Console
 
 from local_sagemaker.cli.invoke import guess_content_type, read_payload
 from local_sagemaker.cli.options import env_option, json_option
+from local_sagemaker.cli.verb import Verb
 from local_sagemaker.conformance.containers import Containers
 from local_sagemaker.conformance.findings import Report
 from local_sagemaker.conformance.image import capabilities
@@ -24,7 +25,14 @@ from local_sagemaker.progress import say
 from local_sagemaker.project import read_project
 
 
-@click.command()
+@click.command(
+    cls=Verb,
+    examples=(
+        "byoc check sagemaker-byoc:latest",
+        "byoc check my-image:1 --model-data model.tar.gz --payload rows.csv --junit contract.xml",
+        "byoc check my-image:1 --only train --strict",
+    ),
+)
 @click.argument("image", required=False)
 @click.option(
     "--project",

@@ -8,12 +8,13 @@ import click
 
 from local_sagemaker.cli.options import engine_option, image_option, json_option
 from local_sagemaker.cli.output import choose, emit, log_stream
+from local_sagemaker.cli.verb import Verb
 from local_sagemaker.demo import run_demo
 from local_sagemaker.engines import EngineName
 from local_sagemaker.progress import say
 
 
-@click.command()
+@click.command(cls=Verb, examples=("byoc demo", "byoc demo --engine process"))
 @engine_option
 @click.option(
     "--directory",

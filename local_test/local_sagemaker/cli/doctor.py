@@ -9,10 +9,11 @@ import click
 from local_sagemaker import doctor as checks_of_machine
 from local_sagemaker.cli.options import json_option
 from local_sagemaker.cli.output import emit
+from local_sagemaker.cli.verb import Verb
 from local_sagemaker.errors import EngineMissingError
 
 
-@click.command()
+@click.command(cls=Verb, examples=("byoc doctor",))
 @json_option
 def doctor(as_json: bool) -> None:
     """Say what this machine has and lacks."""

@@ -11,11 +11,18 @@ import click
 from local_sagemaker.cli.endpoint_common import open_workspace
 from local_sagemaker.cli.options import json_option, project_option
 from local_sagemaker.cli.output import emit
+from local_sagemaker.cli.verb import Verb
 from local_sagemaker.errors import UsageError
 from local_sagemaker.hosting.alarms import Alarm, AlarmBook, Statistic
 
 
-@click.command()
+@click.command(
+    cls=Verb,
+    examples=(
+        "byoc endpoint alarm errors --error-rate 0.05 --over 30",
+        "byoc endpoint alarm slow --latency 200 --statistic p90",
+    ),
+)
 @click.argument("name", required=False)
 @click.option("--error-rate", type=click.FloatRange(0, 1), metavar="SHARE", help="Fires above this share of failures.")
 @click.option("--latency", type=click.FloatRange(min=0), metavar="MS", help="Fires above this latency.")
@@ -42,12 +49,7 @@ def alarm(  # noqa: PLR0917 - click passes each by name
     project: Path,
     as_json: bool,
 ) -> None:
-    r"""Define alarm NAME, which an update names to be rolled back by it; without NAME list all.
-
-    \b
-    byoc endpoint alarm errors --error-rate 0.05 --over 30
-    byoc endpoint alarm slow --latency 200 --statistic p90
-    """
+    """Define alarm NAME, which an update names to be rolled back by it; without NAME list all."""
     book = AlarmBook.of(open_workspace(project))
     if name is not None and remove:
         book.remove(name)

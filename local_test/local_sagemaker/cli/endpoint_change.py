@@ -21,6 +21,7 @@ from local_sagemaker.cli.endpoint_common import (
 )
 from local_sagemaker.cli.options import engine_option, json_option, project_option
 from local_sagemaker.cli.output import choose, emit
+from local_sagemaker.cli.verb import Verb
 from local_sagemaker.engines import EngineName
 from local_sagemaker.errors import UsageError
 from local_sagemaker.hosting.shorthand import parse_numbers
@@ -29,34 +30,27 @@ from local_sagemaker.state.records import Kind
 from local_sagemaker.state.runner import start_detached
 
 
-@click.command()
+@click.command(cls=Verb, examples=("byoc endpoint weights blue=90 green=10",))
 @click.argument("words", metavar="[NAME] VARIANT=WEIGHT...", nargs=-1, required=True)
 @project_option
 @detach_option
 @timeout_option
 @json_option
 def weights(words: tuple[str, ...], project: Path, detach: bool, timeout: float, as_json: bool) -> None:
-    r"""Change the variants' parts of the traffic of endpoint NAME (default: the only one); no request is lost.
-
-    \b
-    byoc endpoint weights blue=90 green=10
-    """
+    """Change the variants' parts of the traffic of endpoint NAME (default: the only one); no request is lost."""
     _change(words, "DesiredWeight", "weight", project, detach, timeout, as_json)
 
 
-@click.command()
+@click.command(cls=Verb, examples=("byoc endpoint scale blue=2",))
 @click.argument("words", metavar="[NAME] VARIANT=COUNT...", nargs=-1, required=True)
 @project_option
 @detach_option
 @timeout_option
 @json_option
 def scale(words: tuple[str, ...], project: Path, detach: bool, timeout: float, as_json: bool) -> None:
-    r"""Change the variants' numbers of instances of endpoint NAME (default: the only one).
+    """Change the variants' numbers of instances of endpoint NAME (default: the only one).
 
     What leaves answers what it has first, and has 30 s after SIGTERM.
-
-    \b
-    byoc endpoint scale blue=2
     """
     _change(words, "DesiredInstanceCount", "number of instances", project, detach, timeout, as_json)
 
@@ -83,7 +77,7 @@ def _change(
     emit(describe_record(workspace, record), as_json, *lines_of(workspace, record))
 
 
-@click.command()
+@click.command(cls=Verb, examples=("byoc endpoint start digits",))
 @name_argument
 @project_option
 @engine_option
@@ -115,7 +109,7 @@ def start(name: str | None, project: Path, engine: EngineName, detach: bool, tim
     emit(describe_record(workspace, record), as_json, *lines_of(workspace, record))
 
 
-@click.command()
+@click.command(cls=Verb, examples=("byoc endpoint delete digits",))
 @name_argument
 @project_option
 @detach_option

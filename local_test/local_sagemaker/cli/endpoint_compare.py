@@ -10,6 +10,7 @@ import click
 from local_sagemaker.cli.endpoint_common import name_argument, open_workspace, which
 from local_sagemaker.cli.options import json_option, project_option
 from local_sagemaker.cli.output import emit
+from local_sagemaker.cli.verb import Verb
 from local_sagemaker.errors import UsageError
 from local_sagemaker.hosting.fleet import FLEETS_FILE, FleetTags
 from local_sagemaker.hosting.ground_truth import Judged, judge, read_truth
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from local_sagemaker.state.workspace import Workspace
 
 
-@click.command()
+@click.command(cls=Verb, examples=("byoc endpoint compare", "byoc endpoint compare digits --truth labels.csv"))
 @name_argument
 @click.option(
     "--variants", metavar="FIRST,SECOND", help="What callers have, and the challenger; default: the first two."

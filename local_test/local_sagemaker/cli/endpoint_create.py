@@ -33,6 +33,7 @@ from local_sagemaker.cli.options import (
     request_option,
 )
 from local_sagemaker.cli.output import choose, emit
+from local_sagemaker.cli.verb import Verb
 from local_sagemaker.engines import EngineName
 from local_sagemaker.errors import UsageError, ValidationError
 from local_sagemaker.hosting.local_options import LocalOptions
@@ -72,7 +73,13 @@ def variant_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.command()
+@click.command(
+    cls=Verb,
+    examples=(
+        "byoc endpoint create digits --variant blue=JOB:90 --variant green=other/model.tar.gz:10 --capture 100",
+        "byoc endpoint create digits --request endpoint-config.yaml",
+    ),
+)
 @click.argument("name")
 @variant_options
 @click.option(
@@ -108,13 +115,9 @@ def create(  # noqa: PLR0917 - click passes each by name
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    r"""Bring endpoint NAME into service, in the background.
+    """Bring endpoint NAME into service, in the background.
 
     MODEL is a model's name, a training job's name, a folder, a model.tar.gz, or an s3:// address of the local buckets.
-
-    \b
-    byoc endpoint create digits --variant blue=JOB:90 --variant green=other/model.tar.gz:10 --capture 100
-    byoc endpoint create digits --request endpoint-config.yaml
     """
     workspace = open_workspace(project)
     if workspace.store.find(Kind.ENDPOINT, name):
@@ -134,7 +137,7 @@ def create(  # noqa: PLR0917 - click passes each by name
     _finish(workspace, name, detach, timeout, as_json)
 
 
-@click.command()
+@click.command(cls=Verb, examples=("byoc endpoint update --variant green=JOB --canary 10% --bake 30 --alarm errors",))
 @name_argument
 @variant_options
 @click.option("--config", "config_name", metavar="NAME", help="An endpoint configuration that exists.")
@@ -180,12 +183,9 @@ def update(  # noqa: PLR0917 - click passes each by name
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    r"""Give endpoint NAME (default: the only one) another fleet; the old one answers until the new one does.
+    """Give endpoint NAME (default: the only one) another fleet; the old one answers until the new one does.
 
     Exit code 1 if the update was rolled back.
-
-    \b
-    byoc endpoint update --variant green=JOB --canary 10% --bake 30 --alarm errors
     """
     workspace = open_workspace(project)
     name = which(workspace, name)
@@ -208,7 +208,7 @@ def update(  # noqa: PLR0917 - click passes each by name
     _finish(workspace, name, detach, timeout, as_json)
 
 
-@click.command()
+@click.command(cls=Verb, examples=("byoc endpoint config digits-green --variant green=JOB",))
 @click.argument("name")
 @variant_options
 @dry_run_option

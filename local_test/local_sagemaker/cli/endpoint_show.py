@@ -19,11 +19,12 @@ from local_sagemaker.cli.endpoint_common import (
 )
 from local_sagemaker.cli.options import json_option, project_option
 from local_sagemaker.cli.output import emit
+from local_sagemaker.cli.verb import Verb
 from local_sagemaker.progress import say
 from local_sagemaker.state.records import Kind
 
 
-@click.command()
+@click.command(cls=Verb, examples=("byoc endpoint describe digits --json",))
 @name_argument
 @project_option
 @json_option
@@ -34,7 +35,7 @@ def describe(name: str | None, project: Path, as_json: bool) -> None:
     emit(describe_record(workspace, record), as_json, *lines_of(workspace, record))
 
 
-@click.command()
+@click.command(cls=Verb, examples=("byoc endpoint ls",))
 @project_option
 @json_option
 def ls(project: Path, as_json: bool) -> None:
@@ -45,7 +46,7 @@ def ls(project: Path, as_json: bool) -> None:
     emit(call(workspace, "ListEndpoints", {}), as_json, *lines)
 
 
-@click.command()
+@click.command(cls=Verb, examples=("byoc endpoint wait digits",))
 @name_argument
 @project_option
 @timeout_option

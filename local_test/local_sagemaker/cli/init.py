@@ -8,10 +8,11 @@ import click
 
 from local_sagemaker.cli.options import json_option
 from local_sagemaker.cli.output import emit
+from local_sagemaker.cli.verb import Verb
 from local_sagemaker.template import init_project
 
 
-@click.command()
+@click.command(cls=Verb, examples=("byoc init digits",))
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Copy into a directory that is not empty.")
 @json_option

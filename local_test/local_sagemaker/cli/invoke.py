@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from local_sagemaker.cli.options import project_option
+from local_sagemaker.cli.verb import Verb
 from local_sagemaker.errors import JobFailedError, UsageError
 from local_sagemaker.hosting.endpoint import INVOCATION_SECONDS
 from local_sagemaker.hosting.endpoint import invoke as invoke_container
@@ -35,7 +36,14 @@ INLINE_BYTES = 128_000
 NEW_SESSION_HEADER = "x-amzn-sagemaker-new-session-id"
 
 
-@click.command()
+@click.command(
+    cls=Verb,
+    examples=(
+        "byoc invoke image.json",
+        "byoc invoke image.json --endpoint digits --variant blue",
+        "byoc invoke image.json --endpoint digits --repeat 500 --concurrency 8",
+    ),
+)
 @click.argument("payload", metavar="FILE|-", type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="A container that `byoc serve` runs.")
 @click.option("--endpoint", metavar="NAME", help="An endpoint of the project, instead of --url.")

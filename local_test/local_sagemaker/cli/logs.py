@@ -9,6 +9,7 @@ import click
 
 from local_sagemaker.cli.names_of_resources import kind_option, name_argument
 from local_sagemaker.cli.options import project_option
+from local_sagemaker.cli.verb import Verb
 from local_sagemaker.errors import UsageError
 from local_sagemaker.log_files import Follower, find_logs
 from local_sagemaker.state.reconcile import reconcile
@@ -18,7 +19,7 @@ from local_sagemaker.state.runner import runner_log
 from local_sagemaker.state.workspace import Workspace
 
 
-@click.command(epilog="Examples:  byoc logs digits-1 -f  |  byoc logs digits-1 --host algo-2 --tail 20")
+@click.command(cls=Verb, examples=("byoc logs digits-1 -f", "byoc logs digits-1 --host algo-2 --tail 20"))
 @name_argument
 @kind_option
 @project_option

@@ -23,6 +23,7 @@ from local_sagemaker.cli.options import (
 )
 from local_sagemaker.cli.output import choose, emit, json_ready, log_stream
 from local_sagemaker.cli.train import said_options
+from local_sagemaker.cli.verb import Verb
 from local_sagemaker.engines import Limits
 from local_sagemaker.errors import JobFailedError, UsageError
 from local_sagemaker.names import check_environment_key, check_job_name, make_job_name, parse_pairs, parse_size
@@ -50,7 +51,13 @@ if TYPE_CHECKING:
     from local_sagemaker.engines import Engine
 
 
-@click.command()
+@click.command(
+    cls=Verb,
+    examples=(
+        "byoc process --entrypoint 'python3 /opt/ml/processing/data/clean.py' --input data=rows:/opt/ml/processing/data",
+        "byoc process --request processing-job.yaml",
+    ),
+)
 @click.argument("arguments", nargs=-1)
 @project_option
 @request_option

@@ -10,6 +10,7 @@ import click
 
 from local_sagemaker.cli.options import json_option, project_option
 from local_sagemaker.cli.output import emit
+from local_sagemaker.cli.verb import Verb
 from local_sagemaker.state.reconcile import reconcile
 from local_sagemaker.state.resources import Placed, containers, engines, is_running, sweep
 from local_sagemaker.state.workspace import KIND_LABEL, Workspace
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 SECONDS_IN = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
-@click.command(epilog="Examples:  byoc ps  |  byoc ps --all --project digits  |  byoc ps --json")
+@click.command(cls=Verb, examples=("byoc ps", "byoc ps --all --project digits", "byoc ps --json"))
 @project_option
 @click.option("--all", "show_all", is_flag=True, help="What has ended too, models and endpoint configurations.")
 @json_option

@@ -8,6 +8,7 @@ import click
 
 from local_sagemaker.cli.options import dry_run_option, json_option
 from local_sagemaker.cli.output import emit
+from local_sagemaker.cli.verb import Verb
 from local_sagemaker.engines import DockerEngine
 from local_sagemaker.errors import UsageError
 from local_sagemaker.image import DEFAULT_TAG
@@ -17,7 +18,7 @@ from local_sagemaker.push import push as push_image
 
 
 @click.command(
-    epilog="Examples:  byoc push  |  byoc push sagemaker-byoc:latest --repository digits --tag v3 --region eu-west-1"
+    cls=Verb, examples=("byoc push", "byoc push sagemaker-byoc:latest --repository digits --tag v3 --region eu-west-1")
 )
 @click.argument("image", default=DEFAULT_TAG)
 @click.option("--repository", help="Its name in ECR; by default the image's.")

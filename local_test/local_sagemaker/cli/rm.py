@@ -9,6 +9,7 @@ import click
 from local_sagemaker.cli.names_of_resources import complete_names, kind_option
 from local_sagemaker.cli.options import json_option, project_option
 from local_sagemaker.cli.output import emit
+from local_sagemaker.cli.verb import Verb
 from local_sagemaker.errors import UsageError
 from local_sagemaker.state.reconcile import reconcile
 from local_sagemaker.state.records import Kind
@@ -16,7 +17,7 @@ from local_sagemaker.state.resources import engines, find_resource, is_running, 
 from local_sagemaker.state.workspace import Workspace
 
 
-@click.command(epilog="Examples:  byoc rm digits-1 digits-2  |  byoc rm --all  |  byoc rm digits-1 --force")
+@click.command(cls=Verb, examples=("byoc rm digits-1 digits-2", "byoc rm --all", "byoc rm digits-1 --force"))
 @click.argument("names", nargs=-1, shell_complete=complete_names)
 @kind_option
 @project_option

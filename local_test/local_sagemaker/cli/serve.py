@@ -18,6 +18,7 @@ from local_sagemaker.cli.options import (
     project_argument,
 )
 from local_sagemaker.cli.output import choose, emit, json_ready, log_stream
+from local_sagemaker.cli.verb import Verb
 from local_sagemaker.engines import EngineName
 from local_sagemaker.errors import UsageError
 from local_sagemaker.hosting.endpoint import (
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from local_sagemaker.hosting.endpoint import Endpoint, EndpointPlan
 
 
-@click.command()
+@click.command(cls=Verb, examples=("byoc serve", "byoc serve --model-data model.tar.gz --port 0", "byoc serve --watch"))
 @project_argument
 @click.option(
     "--model-data", type=click.Path(path_type=Path), help="model.tar.gz or a directory; default: the newest job's."

@@ -17,6 +17,7 @@ import click
 from local_sagemaker.archive import remove_tree
 from local_sagemaker.cli.names_of_resources import complete_names, kind_option
 from local_sagemaker.cli.options import project_option
+from local_sagemaker.cli.verb import Verb
 from local_sagemaker.engines import DockerEngine
 from local_sagemaker.errors import EngineMissingError, ResourceNotFoundError, UsageError
 from local_sagemaker.image import image_exists
@@ -36,7 +37,7 @@ SHELL = ("sh", "-c", "if command -v bash >/dev/null; then exec bash; else exec s
 
 
 @click.command(
-    epilog="Examples:  byoc shell digits-1 --host algo-2  |  byoc shell sagemaker-byoc:latest --project digits"
+    cls=Verb, examples=("byoc shell digits-1 --host algo-2", "byoc shell sagemaker-byoc:latest --project digits")
 )
 @click.argument("name", metavar="NAME|IMAGE", shell_complete=complete_names)
 @kind_option

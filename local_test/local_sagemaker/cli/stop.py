@@ -9,6 +9,7 @@ import click
 from local_sagemaker.cli.names_of_resources import kind_option, name_argument
 from local_sagemaker.cli.options import json_option, project_option
 from local_sagemaker.cli.output import emit
+from local_sagemaker.cli.verb import Verb
 from local_sagemaker.progress import say
 from local_sagemaker.state.reconcile import reconcile
 from local_sagemaker.state.records import Kind
@@ -17,7 +18,7 @@ from local_sagemaker.state.workspace import Workspace
 
 
 @click.command(
-    epilog="Examples:  byoc stop digits-1  |  byoc stop digits --kind Endpoint  |  byoc stop digits-1 --no-wait"
+    cls=Verb, examples=("byoc stop digits-1", "byoc stop digits --kind Endpoint", "byoc stop digits-1 --no-wait")
 )
 @name_argument
 @kind_option

@@ -80,7 +80,6 @@ class Wanted:
 
         Raises:
             ServiceError, UsageError: if the service or this machine would refuse it.
-
         """
         validate("CreateTrainingJob", self.request)
         check_stopping(self.request)
@@ -202,7 +201,6 @@ def want(project: Path, said: Mapping[str, Any], document: Mapping[str, Any] | N
 
     Raises:
         UsageError: if a flag or a file of the project cannot be read.
-
     """
     distribution = distribution_hyperparameters(said["distribution"] or "none", said["processes_per_host"])
     hyperparameters = distribution | parse_pairs(said["hyperparameters"], "--hyperparameter")
@@ -262,7 +260,6 @@ def tell(job: TrainingJob, wanted: Wanted, as_json: bool) -> None:
 
     Raises:
         JobFailedError: if it failed.
-
     """
     result = read_result(job.directory)
     if result is None:  # it failed before its start

@@ -20,6 +20,7 @@ from local_sagemaker.cli.options import (
     request_option,
 )
 from local_sagemaker.cli.output import choose, emit, log_stream
+from local_sagemaker.cli.verb import Verb
 from local_sagemaker.engines import EngineName
 from local_sagemaker.errors import JobFailedError
 from local_sagemaker.names import parse_pairs
@@ -31,7 +32,13 @@ from local_sagemaker.state.workspace import Workspace
 from local_sagemaker.transform.request import Sources, Wanted, create, want
 
 
-@click.command()
+@click.command(
+    cls=Verb,
+    examples=(
+        "byoc transform --input rows.csv --split-type Line --output predictions",
+        "byoc transform --request transform-job.yaml",
+    ),
+)
 @project_option
 @click.option("--model", metavar="NAME|JOB|FILE", help="A model, a training job, or a model.tar.gz; the newest job's.")
 @click.option("--input", "source", metavar="FILE|DIR|S3URI", help="What to transform.")
@@ -63,10 +70,7 @@ from local_sagemaker.transform.request import Sources, Wanted, create, want
 @dry_run_option
 @json_option
 def transform(project: Path, *, engine: EngineName, as_json: bool, **given: Any) -> None:
-    """Send every record of a file or folder through a model; each file NAME becomes NAME.out.
-
-    For example: byoc transform --input rows.csv --split-type Line --output predictions
-    """
+    """Send every record of a file or folder through a model; each file NAME becomes NAME.out."""
     workspace = Workspace.of(project)
     document = {} if given["request_file"] is None else read_request(given["request_file"])
     sources = Sources(given["model"], given["source"], given["output"], given["image"])

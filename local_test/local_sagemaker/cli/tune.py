@@ -27,6 +27,7 @@ from local_sagemaker.cli.output import choose, emit
 from local_sagemaker.cli.train import describe_training_job, said_options
 from local_sagemaker.cli.train import want as want_training
 from local_sagemaker.cli.tune_view import LiveTable, results_table
+from local_sagemaker.cli.verb import Verb
 from local_sagemaker.engines import EngineName
 from local_sagemaker.errors import JobFailedError, UsageError
 from local_sagemaker.names import parse_pairs
@@ -92,7 +93,13 @@ class Wanted:
         return plan_from_request(request, self.workspace, self.options)
 
 
-@click.command()
+@click.command(
+    cls=Verb,
+    examples=(
+        "byoc tune . --objective accuracy:Maximize --range lr=0.001..0.1:log --range hidden=16..256 --parallel 2",
+        "byoc tune . --objective loss --strategy Grid --range activation=relu,tanh --range layers=1,2,3",
+    ),
+)
 @project_argument
 @request_option
 @click.option("--objective", metavar="NAME[:Minimize|:Maximize]", help="The metric to improve; minimized if unsaid.")
@@ -144,12 +151,7 @@ class Wanted:
 @json_option
 @click.pass_context
 def tune(context: click.Context, /, project: Path, **given: Any) -> None:
-    r"""Search for the best hyperparameters of PROJECT by many training jobs.
-
-    \b
-    byoc tune . --objective accuracy:Maximize --range lr=0.001..0.1:log --range hidden=16..256 --parallel 2
-    byoc tune . --objective loss --strategy Grid --range activation=relu,tanh --range layers=1,2,3
-    """
+    """Search for the best hyperparameters of PROJECT by many training jobs."""
     engine_name: EngineName = given["engine"]
     as_json: bool = given["as_json"]
     document = None if given["request_file"] is None else read_request(given["request_file"])
