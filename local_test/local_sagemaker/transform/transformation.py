@@ -90,6 +90,7 @@ class InstanceTransform:
                 for _ in range(self._pace.max_concurrent):
                     group.create_task(self._ask_one_after_the_other(ahead))
             await asyncio.gather(*self._finishing)
+            await asyncio.sleep(0)  # for the last of what is written later
         finally:
             await ahead.close()
             for _, output in self._outputs:
@@ -180,20 +181,9 @@ class InstanceTransform:
             await self._answered.wait()
 
     async def _transform(self, wires: Sequence[Wire], work: Work, batch: Batch) -> None:
-        processing = self._plan.data_processing
         output = work.output
         try:
-            body = batch.body
-            if processing.changes_input and isinstance(body, bytes):
-                body = await self._aside(processing.filter_input, batch.size, body, batch.first)
-            if callable(body):
-                file = output.open()
-                answer = await wires[0].ask(body, file.write, lambda: _empty(file))
-                output.end_line()
-            else:
-                answer = await wires[0].ask(body)
-            for wire in wires[1:]:
-                answer = await wire.ask(answer.body)
+            answer = await self._ask(wires, output, batch)
         except InvocationFailed as error:
             where = records_in_words(batch.first, batch.records) if batch.records else "all records"
             output.fail(ObjectFailed(f"{where}: {error}", "ClientError" if error.is_clients else "AlgorithmError"))
@@ -204,25 +194,47 @@ class InstanceTransform:
         else:
             self._tally.records += batch.records
             self._tally.sent_bytes += batch.size
-            if processing.changes_output and isinstance(batch.body, bytes):
-                # The next request does not wait for it.
-                task = asyncio.create_task(self._process(work, batch.number, batch.first, batch.body, answer.body))
-                self._finishing.add(task)
-                task.add_done_callback(self._finishing.discard)
-                if len(self._finishing) > self._pace.max_concurrent:
-                    await asyncio.wait(self._finishing, return_when=asyncio.FIRST_COMPLETED)
-            else:
-                self._commit_safely(output, lambda: output.put(batch.number, answer.body))
+            await self._keep(output, batch, answer)
 
-    async def _process(self, work: Work, number: int, first: int, records: bytes, answer: bytes) -> None:
-        output = work.output
+    async def _ask(self, wires: Sequence[Wire], output: Output, batch: Batch) -> bytes:
+        """Send a mini-batch through the containers; what is left of the answer to be written."""
+        processing, body = self._plan.data_processing, batch.body
+        if callable(body):
+            file = output.open()
+            await wires[0].ask(body, file.write, lambda: _empty(file))
+            output.end_line()
+            return b""
+        if processing.changes_input:
+            body = await self._aside(processing.filter_input, batch.size, body, batch.first)
+        for wire in wires:
+            body = (await wire.ask(body)).body
+        return body
+
+    async def _keep(self, output: Output, batch: Batch, answer: bytes) -> None:
+        if self._plan.data_processing.changes_output and isinstance(batch.body, bytes):
+            # The next request does not wait for it.
+            task = asyncio.create_task(self._process(output, batch.number, batch.first, batch.body, answer))
+            self._finishing.add(task)
+            task.add_done_callback(self._finishing.discard)
+            if len(self._finishing) > self._pace.max_concurrent:
+                await asyncio.wait(self._finishing, return_when=asyncio.FIRST_COMPLETED)
+        elif len(answer) > LARGE_BYTES:
+            # Written once the next request is on its way.
+            asyncio.get_running_loop().call_soon(self._put, output, batch.number, answer)
+        else:
+            self._put(output, batch.number, answer)
+
+    async def _process(self, output: Output, number: int, first: int, records: bytes, answer: bytes) -> None:
         size = len(records) + len(answer)
         try:
             kept = await self._aside(self._plan.data_processing.output, size, records, answer, first)
         except ObjectFailed as failure:
             output.fail(failure)
         else:
-            self._commit_safely(output, lambda: output.put(number, kept))
+            self._put(output, number, kept)
+
+    def _put(self, output: Output, number: int, answer: bytes) -> None:
+        self._commit_safely(output, lambda: output.put(number, answer))
 
     @staticmethod
     async def _aside(function: Callable[..., bytes], size: int, *arguments: object) -> bytes:
