@@ -3,8 +3,10 @@
 import threading
 
 import pytest
+from local_sagemaker.engines.base import ContainerPlan, Mount
+from local_sagemaker.errors import UsageError
 from local_sagemaker.progress import silent
-from local_sagemaker.training.hosts import HostsWatch, Order, Patience, started
+from local_sagemaker.training.hosts import HostsWatch, Order, Patience, started, started_with_changes
 
 
 class FakeContainer:
@@ -152,3 +154,22 @@ def test_an_order_during_the_wait_after_a_failure_ends_the_wait_and_the_job_has_
     watch.wait()
     assert watch.first_failure is not None
     assert watch.first_failure.host == "algo-2"
+
+
+def test_where_changes_cannot_be_laid_over_a_channel_it_is_read_only_and_that_is_said(tmp_path):
+    """3.3: a kernel or an engine without the overlay."""
+    mounts = (Mount(tmp_path / "data", "/opt/ml/input/data/train", changes=tmp_path / "changes"),)
+    plan = ContainerPlan("name", "train", "image", tmp_path, {}, mounts)
+
+    class Engine:
+        def start(self, plan):
+            if any(mount.changes for mount in plan.mounts):
+                raise UsageError("Docker refuses to start image: failed to mount local volume: mount overlay: invalid")
+            started_with.append(plan.mounts)
+            return FakeContainer()
+
+    started_with, said = [], []
+    with started_with_changes(Engine(), {"algo-1": plan}, said.append):
+        pass
+    assert started_with == [(Mount(tmp_path / "data", "/opt/ml/input/data/train", read_only=True),)]
+    assert "channels are read-only" in said[0]
