@@ -20,12 +20,12 @@ trap 'byoc endpoint delete digits >/dev/null 2>&1 || true' EXIT
 
 say "one training job on two hosts"
 byoc train --image "$image" --job-name two-hosts --hosts 2 --distribution torchrun \
-    --hyperparameter epochs=2 --metric "$accuracy"
+    --hyperparameter epochs=2 --metric "$accuracy" --env OMP_NUM_THREADS=1
 
 say "twelve training jobs, two at a time, to find better hyperparameters"
 byoc tune --image "$image" --job-name tuned --objective validation_accuracy:Maximize --metric "$accuracy" \
     --range learning-rate=0.0005..0.02:log --range batch-size=32..128 --static epochs=2 \
-    --max-jobs 12 --parallel 2 --seed 1 --json >tuned.json
+    --max-jobs 12 --parallel 2 --seed 1 --env OMP_NUM_THREADS=1 --json >tuned.json
 best=$(field "['BestTrainingJob']['TrainingJobName']" <tuned.json)
 echo "the best of them is $best"
 
