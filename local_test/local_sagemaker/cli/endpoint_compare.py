@@ -13,7 +13,8 @@ from local_sagemaker.cli.output import emit
 from local_sagemaker.cli.verb import Verb
 from local_sagemaker.errors import UsageError
 from local_sagemaker.hosting.fleet import FLEETS_FILE, FleetTags
-from local_sagemaker.hosting.ground_truth import Judged, judge, read_truth
+from local_sagemaker.hosting.ground_truth import Captures, Judged, judge, read_truth
+from local_sagemaker.hosting.journal import CAPTURE_FOLDER
 from local_sagemaker.hosting.measurements import outcomes, read_metrics
 from local_sagemaker.state.records import Kind
 
@@ -68,7 +69,7 @@ def compare(
     sides = []
     for variant in chosen:
         judged = (
-            Judged() if labels is None else judge(_captured(workspace, record.description, variant), labels, member)
+            Judged() if labels is None else judge(_captures(workspace, record.description, variant), labels, member)
         )
         sides.append(outcomes(metrics, variant, fleet, judged.judged, judged.right))
     comparison = compare_outcomes(sides[0], sides[1], confidence)
@@ -80,16 +81,17 @@ def _fleet(directory: Path) -> str:
     return FleetTags(directory / FLEETS_FILE).current
 
 
-def _captured(workspace: Workspace, description: dict[str, Any], variant: str) -> Path:
-    capture = description.get("DataCaptureConfig")
+def _captures(workspace: Workspace, description: dict[str, Any], variant: str) -> Captures:
+    name, capture = str(description["EndpointName"]), description.get("DataCaptureConfig")
     if capture is None:
         raise UsageError(
-            f"endpoint {description['EndpointName']} captures nothing",
+            f"endpoint {name} captures nothing",
             "the truth is joined with captured answers",
             "update it with --capture 100",
         )
-    folder = workspace.buckets.path(str(capture["DestinationS3Uri"]).rstrip("/"))
-    return folder / str(description["EndpointName"]) / variant
+    folder = workspace.buckets.path(str(capture["DestinationS3Uri"]).rstrip("/")) / name / variant
+    staging = workspace.directory_of(Kind.ENDPOINT, name) / CAPTURE_FOLDER
+    return Captures(folder, (staging, f"{name}%2F{variant}%2F"))
 
 
 def lines_of_comparison(comparison: Comparison) -> list[str]:

@@ -58,32 +58,59 @@ def normal(value: Any) -> str:
     return str(int(number)) if number.is_integer() else repr(number)
 
 
-def judge(captured: Path, truth: Mapping[str, str], member: str | None = None) -> Judged:
-    """Join the captured answers below a variant's folder with the truth.
+@dataclass(frozen=True)
+class Captures:
+    """Where a variant's captured requests and answers are.
+
+    Attributes:
+        folder: ``DESTINATION/ENDPOINT/VARIANT``.
+        staging: a folder of parts that are no objects yet, and what a part's name begins with.
+    """
+
+    folder: Path
+    staging: tuple[Path, str] | None = None
+
+    def files(self) -> Iterator[Path]:
+        """Every file, parts first: one that becomes an object meanwhile is met again, and not missed."""
+        if self.staging is not None:
+            folder, beginning = self.staging
+            yield from sorted(path for path in folder.glob("*.jsonl") if path.name.startswith(beginning))
+        yield from sorted(self.folder.rglob("*.jsonl"))
+
+
+def judge(captures: Captures, truth: Mapping[str, str], member: str | None = None) -> Judged:
+    """Join a variant's captured answers with the truth.
 
     Args:
-        captured: the folder ``DESTINATION/ENDPOINT/VARIANT``.
+        captures: where they are.
         truth: by inference id.
         member: of an answer that is a JSON object; None for its ``label``, ``prediction`` or only member.
     """
     judged = right = 0
-    for identity, answer in read_answers(captured):
+    for identity, answer in read_answers(captures):
         if identity in truth:
             judged += 1
             right += predicted(answer, member) == truth[identity]
     return Judged(judged, right)
 
 
-def read_answers(captured: Path) -> Iterator[tuple[str, str]]:
-    """Inference id and text of each captured answer that has both."""
-    for file in sorted(captured.rglob("*.jsonl")):
-        with file.open(encoding="utf-8") as lines:
-            for line in lines:
-                document = json.loads(line)
-                output = document["captureData"].get("endpointOutput")
-                identity = document["eventMetadata"].get("inferenceId")
-                if output is not None and identity is not None:
-                    yield identity, _text(output)
+def read_answers(captures: Captures) -> Iterator[tuple[str, str]]:
+    """Inference id and text of each captured answer that has both, each event once."""
+    seen = set()
+    for document in _events(captures):
+        event, output = document["eventMetadata"], document["captureData"].get("endpointOutput")
+        if event["eventId"] not in seen and output is not None and event.get("inferenceId") is not None:
+            seen.add(event["eventId"])
+            yield event["inferenceId"], _text(output)
+
+
+def _events(captures: Captures) -> Iterator[dict[str, Any]]:
+    for file in captures.files():
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        except FileNotFoundError:  # it became an object
+            continue
+        yield from (json.loads(line) for line in lines if line.endswith("\n"))
 
 
 def _text(side: Mapping[str, str]) -> str:

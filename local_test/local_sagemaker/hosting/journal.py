@@ -17,6 +17,8 @@ from local_sagemaker.files import write_whole
 
 RUNNING_FILE = "running.json"
 EVENTS_FILE = "events.log"
+# Captured requests and answers that are no objects yet.
+CAPTURE_FOLDER = "capture"
 
 
 @dataclass

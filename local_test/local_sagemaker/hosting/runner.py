@@ -27,7 +27,7 @@ from local_sagemaker.hosting.description import GROUPS, from_config, summary
 from local_sagemaker.hosting.fleet import FLEETS_FILE, Fleet, FleetTags, Retirement, shared_table
 from local_sagemaker.hosting.hooks import Hooks
 from local_sagemaker.hosting.instance import HostedInstance
-from local_sagemaker.hosting.journal import Journal
+from local_sagemaker.hosting.journal import CAPTURE_FOLDER, Journal
 from local_sagemaker.hosting.local_options import LocalOptions
 from local_sagemaker.hosting.measurements import Measurements
 from local_sagemaker.hosting.multi_model import ModelLoader
@@ -430,7 +430,7 @@ class EndpointService:
         wanted = config.get("DataCaptureConfig")
         if wanted is None or not wanted.get("EnableCapture"):
             return None
-        return Capture(self.name, capture_config(wanted, self._workspace.buckets, self._directory / "capture"))
+        return Capture(self.name, capture_config(wanted, self._workspace.buckets, self._directory / CAPTURE_FOLDER))
 
     # The end
 

@@ -7,7 +7,7 @@ import pytest
 from local_sagemaker.hosting.alarms import Alarm
 from local_sagemaker.hosting.comparison import Outcomes, compare, latency_intervals, rate
 from local_sagemaker.hosting.deployment import plan_deployment
-from local_sagemaker.hosting.ground_truth import judge, predicted, read_truth
+from local_sagemaker.hosting.ground_truth import Captures, judge, predicted, read_truth
 
 
 def around(middle: float, count: int = 2000, seed: int = 1) -> list[float]:
@@ -73,15 +73,24 @@ def test_answers_are_joined_with_the_truth_by_their_ids(tmp_path):
     captured = tmp_path / "captured" / "2026"
     captured.mkdir(parents=True)
     lines = []
-    for identity, answer in (("a", '{"label": 3}'), ("b", "[7.0]"), ("c", "4\n"), ("unknown", "1"), (None, "1")):
-        event = {"eventId": "e"} | ({"inferenceId": identity} if identity else {})
+    for identity, answer in (("a", '{"label": 3}'), ("b", "[7.0]"), ("c", "4\n"), ("unknown", "1"), (None, "2")):
+        event = {"eventId": answer} | ({"inferenceId": identity} if identity else {})
         output = {"data": answer, "encoding": "JSON", "mode": "OUTPUT"}
         lines.append(json.dumps({"captureData": {"endpointOutput": output}, "eventMetadata": event}))
     (captured / "x.jsonl").write_text("\n".join(lines) + "\n")
     (tmp_path / "truth.csv").write_text("inferenceId,label\na,3\nb,7\nc,5\n")
     (tmp_path / "truth.jsonl").write_text('{"inferenceId": "a", "label": 3}\n')
-    found = judge(tmp_path / "captured", read_truth(tmp_path / "truth.csv"))
+    # A part that is no object yet has an event of an object too, and a line that has not ended.
+    (tmp_path / "parts").mkdir()
+    part = tmp_path / "parts" / "digits%2Fblue%2F2026.jsonl"
+    part.write_text(f"{lines[0]}\n{lines[1][:20]}")
+    captures = Captures(tmp_path / "captured", (tmp_path / "parts", "digits%2Fblue%2F"))
+    found = judge(captures, read_truth(tmp_path / "truth.csv"))
     assert (found.judged, found.right) == (3, 2)
+    only_parts = Captures(tmp_path / "absent", captures.staging)
+    assert judge(only_parts, {"a": "3"}).judged == 1
+    part.rename(tmp_path / "parts" / "digits%2Fgreen%2F2026.jsonl")
+    assert judge(only_parts, {"a": "3"}).judged == 0
     assert read_truth(tmp_path / "truth.jsonl") == {"a": "3"}
 
 
