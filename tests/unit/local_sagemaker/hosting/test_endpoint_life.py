@@ -29,7 +29,7 @@ def in_service(endpoint: FakeEndpoint, config: str = "one") -> None:
 
 
 def test_an_endpoint_is_in_service_when_every_instance_answers_ping(endpoint):
-    """14.3, 20.3, 23.2."""
+    """14.3, 20.3, 23.2, 23.5."""
     endpoint.model("blue")
     endpoint.model("green")
     endpoint.config("one", variant("blue", weight=9, count=2), variant("green"))
@@ -302,7 +302,7 @@ def test_a_multi_model_container_loads_what_is_asked_for_and_unloads_when_memory
 
 
 def test_an_asynchronous_endpoint_answers_into_the_bucket_and_refuses_to_answer_at_once(endpoint):
-    """19.1, 19.2, 19.5."""
+    """19.1, 19.2, 19.5, 23.5."""
     endpoint.model("blue")
     output = {"S3OutputPath": "s3://bucket/out", "S3FailurePath": "s3://bucket/failed"}
     endpoint.config("one", variant("blue"), AsyncInferenceConfig={"OutputConfig": output})
