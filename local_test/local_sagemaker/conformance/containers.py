@@ -336,10 +336,13 @@ class Container:
         return None
 
     def hears_sigterm(self) -> bool | None:
-        """Whether process 1 has a handler for SIGTERM, without which the kernel spares it; None if nobody can tell."""
+        """Whether process 1 takes SIGTERM, by a handler or by waiting for it while it is blocked; None if unknown.
+
+        The kernel drops it otherwise, as nobody may end a process 1 that does not ask for it.
+        """
         text = self.execute("cat", "/proc/1/status") or self._of_this_machine("status") or ""
-        masks = [line.split()[1] for line in text.splitlines() if line.startswith("SigCgt:")]
-        return bool(int(masks[0], 16) >> (SIGTERM - 1) & 1) if masks else None
+        masks = [int(line.split()[1], 16) for line in text.splitlines() if line.startswith(("SigCgt:", "SigBlk:"))]
+        return any(mask >> (SIGTERM - 1) & 1 for mask in masks) if masks else None
 
     def processes(self) -> list[Process]:
         """The processes inside, but those of the asking shell; empty where there is no shell."""
