@@ -119,7 +119,7 @@ def test_a_document_runs_any_image_and_its_job_may_write_to_its_channels(
 
 
 def test_a_fast_file_channel_is_read_only(tmp_path: Path, write_request: Callable[..., Path]) -> None:
-    """3.4."""
+    """3.4, 26.6."""
     Workspace(tmp_path).buckets.put_bytes("s3://bucket/train/a.csv", b"original\n")
     request = write_request(
         "cat /opt/ml/input/data/train/a.csv; touch /opt/ml/input/data/train/new",

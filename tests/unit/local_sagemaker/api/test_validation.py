@@ -67,6 +67,38 @@ def test_what_the_service_would_refuse_is_refused_in_its_words(changes, words):
     assert words in problem(**changes)
 
 
+@pytest.mark.parametrize("member", ["ContainerEntrypoint", "ContainerArguments"])
+@pytest.mark.parametrize(("items", "limit"), [(["x"] * 101, 100), (["x" * 257], 256)])
+def test_an_entry_point_and_arguments_have_limits(member, items, limit):
+    """1.5."""
+    message = problem(AlgorithmSpecification={**JOB["AlgorithmSpecification"], member: items})
+    assert f"Member must have length less than or equal to {limit}" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"Environment": {f"K{number}": "" for number in range(101)}}, "length less than or equal to 100"),
+        ({"Environment": {"K" * 257: ""}}, "length less than or equal to 256"),
+        ({"Environment": {"K": "v" * 257}}, "length less than or equal to 256"),
+        ({"StoppingCondition": {"MaxRuntimeInSeconds": 777601}}, "value less than or equal to 777600"),
+    ],
+)
+def test_environment_and_run_time_of_a_processing_job_have_limits(changes, words):
+    """10.6."""
+    resources = {"ClusterConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}}
+    job = {
+        "ProcessingJobName": "clean",
+        "AppSpecification": {"ImageUri": "sagemaker-byoc:latest"},
+        "RoleArn": JOB["RoleArn"],
+        "ProcessingResources": resources,
+    }
+    validate("CreateProcessingJob", job)
+    with pytest.raises(ValidationError) as raised:
+        validate("CreateProcessingJob", {**job, **changes})
+    assert words in raised.value.message
+
+
 def test_all_that_is_wrong_is_told_at_once():
     message = problem(TrainingJobName="a b", RoleArn=None)
     assert message.startswith("2 validation errors detected: ")

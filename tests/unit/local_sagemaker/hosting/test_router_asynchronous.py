@@ -34,7 +34,7 @@ def asynchronous(containers, make_endpoint, queued):
 
 
 def test_boto3_invokes_asynchronously(asynchronous, queued):
-    """19.1."""
+    """19.1, 23.5."""
     found = asynchronous.boto3().invoke_endpoint_async(
         EndpointName="digits",
         InputLocation="s3://bucket/in.csv",

@@ -10,7 +10,7 @@ from tests.unit.local_sagemaker.hosting.containers import STREAM_HEAD, always, a
 
 
 def test_boto3_invokes_an_endpoint_unmodified(one):
-    """15.1, 15.8."""
+    """15.1, 15.8, 23.5."""
     endpoint, container = one()
     found = endpoint.boto3().invoke_endpoint(EndpointName="digits", Body=b"1,2", ContentType="text/csv")
     assert found["Body"].read() == b"1,2"
@@ -73,7 +73,7 @@ def test_a_model_error_names_the_log_stream(containers, make_endpoint):
 
 
 def test_a_container_that_takes_too_long_is_a_model_error(one):
-    """15.2."""
+    """15.2, 26.6."""
 
     async def silent(asked, writer):
         await asked.left()

@@ -18,7 +18,7 @@ def read(stream):
 
 
 def test_boto3_reads_a_response_stream(one):
-    """15.11, 15.12."""
+    """15.11, 15.12, 23.5."""
     endpoint, container = one(always(STREAM_HEAD + chunk(b"one ") + chunk(b"two") + END))
     found = endpoint.boto3().invoke_endpoint_with_response_stream(
         EndpointName="digits", Body=b"{}", ContentType="application/json", Accept="text/event-stream"

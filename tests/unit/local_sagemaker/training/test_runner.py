@@ -42,7 +42,7 @@ def log_of(workspace, name="job"):
 
 
 def test_a_job_goes_through_the_platforms_states(create, run):
-    """1.17: one after the other, each with its times."""
+    """1.16, 1.17, 6.5: one after the other, each with its times."""
     described = run(create("print('done')"))
     assert statuses(described) == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
     for before, after in pairwise(described["SecondaryStatusTransitions"]):
@@ -71,7 +71,7 @@ def test_artifacts_may_be_files(create, run, workspace):
 
 
 def test_a_failed_job_says_why(create, run):
-    """1.7, 1.9, 1.10."""
+    """1.7, 1.9, 1.10, 26.6."""
     described = run(create(BASE + '(base / "output" / "failure").write_text("no column"); raise SystemExit(3)'))
     assert (described["TrainingJobStatus"], described["FailureReason"]) == ("Failed", "AlgorithmError: no column")
     assert statuses(described)[-1] == "Failed"
@@ -95,7 +95,7 @@ def test_the_limit_stops_the_job_and_is_its_secondary_status(create, run):
 
 
 def test_a_running_job_is_stopped_and_what_it_saved_is_kept(create, running, workspace, describe):
-    """1.12, 1.13, 1.14."""
+    """1.12, 1.13, 1.14, 1.16, 26.6."""
     name = create(
         BASE
         + """
@@ -146,7 +146,7 @@ def test_metrics_are_in_the_store_while_the_job_runs_and_the_last_ones_in_its_de
 
 @pytest.mark.parametrize("kill", [False, True])
 def test_an_interrupted_job_starts_afresh_and_only_its_checkpoints_are_left(create, run, workspace, kill):
-    """7.5, 7.6."""
+    """7.5, 7.6, 26.6."""
     options = LocalOptions(interruptions=(Interruption(1.0, kill), Interruption(1.0, kill)))
     described = run(create(THREE_ATTEMPTS, options, **SPOT))
     assert described["TrainingJobStatus"] == "Completed"
@@ -193,7 +193,7 @@ def test_folders_for_tensorboard_are_carried_to_s3(create, run, workspace):
 
 
 def test_a_warm_pool_keeps_one_folder_for_the_next_job_of_its_kind(create, run, workspace):
-    """4.5, 9.3."""
+    """4.5, 9.2, 9.3."""
     program = BASE + (
         "cache = base / 'sagemaker' / 'warmpoolcache'\n"
         "assert os.environ['SAGEMAKER_MANAGED_WARMPOOL_CACHE_DIRECTORY'] == '/opt/ml/sagemaker/warmpoolcache'\n"

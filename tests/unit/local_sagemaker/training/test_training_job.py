@@ -84,7 +84,7 @@ def test_output_passes_byte_for_byte(make_project, now):
 
 
 def test_a_failed_job_says_why_in_the_platforms_words(make_project, now):
-    """Contract 1.7 and 1.10; a failed job leaves no model to serve."""
+    """1.7, 1.10, 1.15: a failed job leaves no model to serve."""
     root = make_project(train='raise RuntimeError("no such column: age")')
     result = run_training_job(plan(root, now), ProcessEngine())
     assert (result.status, result.exit_code, result.model_data) == ("Failed", 1, None)
