@@ -95,7 +95,7 @@ class ProcessEngine:
                 "the process engine finds an entrypoint on this machine, not in the image",
                 "install it here, or use --engine docker",
             ) from error
-        return RunningProcess(process, plan.name, port)
+        return RunningProcess(process, plan.name, port, plan.labels)
 
     def find(self, labels: Mapping[str, str | None]) -> list[FoundContainer]:
         """The trees that carry the labels; see ``Engine.find``. An ended process leaves nothing to be found."""
@@ -133,8 +133,11 @@ class ProcessEngine:
 class RunningProcess:
     """The runtime and every process below it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], name: str, port: int | None) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], name: str, port: int | None, labels: Mapping[str, str]
+    ) -> None:
         self._process = process
+        self._labels = dict(labels)
         self.name = name
         self.port = port
         self.address = None if port is None else (LOOPBACK, port)
@@ -144,7 +147,9 @@ class RunningProcess:
     def _await_end(self) -> None:
         self._process.wait()
         # A container ends with its first process; whatever that left behind ends now, or the log stays open.
-        for pid in session_and_descendants(self._process.pid):
+        # A daemon has left the session and its parents: the mark tells whose it is.
+        daemons = [pid for tree in find_trees(self._labels) if tree.name == self.name for pid in tree.pids]
+        for pid in {*session_and_descendants(self._process.pid), *daemons}:
             _signal(pid, signal.SIGKILL)
         self._ended.set()
 

@@ -177,6 +177,23 @@ def test_a_killed_process_takes_its_tree_along(plan):
     wait_until(lambda: not any(map(alive, started)), "both to be gone")
 
 
+def test_a_daemon_ends_with_the_container_that_left_it(plan, labels):
+    """A container ends with its first process, however thoroughly another one has detached itself."""
+    daemon = """
+        import os, time
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                time.sleep(600)
+            os._exit(0)
+        os.wait()
+    """
+    running = ENGINE.start(plan(*python(daemon)))
+    assert running.wait(30) == 0
+    assert output_of(running) == ""  # to its end: nobody has it open any more
+    assert ENGINE.find(labels) == []
+
+
 def test_a_tool_inside_of_a_job_does_not_pass_the_jobs_mark_on(plan, labels, monkeypatch):
     monkeypatch.setenv("BYOC_LABELS", '{"outer": "yes"}')
     monkeypatch.setenv("BYOC_CONTAINER", "outer")
