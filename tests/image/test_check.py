@@ -92,11 +92,11 @@ def test_faults_of_the_public_sample_are_found(build, project: Path) -> None:
 
 
 def test_faults_of_a_shell_that_wraps_functions_are_found(build, project: Path) -> None:
-    """0.3, 1.7, 1.12, 13.2: the shell keeps SIGTERM and gives its own exit code."""
+    """0.3, 1.7, 13.2: the shell keeps SIGTERM and gives its own exit code."""
     (project / "input/data/training").rename(project / "input/data/train")
-    rules = [word for rule in ("T001", "T012", "T015", "S023") for word in ("--rule", rule)]
+    rules = [word for rule in ("T001", "T012", "S023") for word in ("--rule", rule)]
     found = check(build("shell_wrapper", BASE), project, *rules, exit_code=4)
-    assert broken(found) == {"T012", "T015", "S023"}
+    assert broken(found) == {"T012", "S023"}
 
 
 def test_server_of_another_port_and_its_shell_form_are_found(build, project: Path) -> None:

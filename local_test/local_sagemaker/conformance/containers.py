@@ -32,7 +32,6 @@ from local_sagemaker.errors import EngineMissingError
 LABEL = "sagemaker-byoc.check"
 POLL_SECONDS = 0.1
 LAST_LINES = 10
-SIGTERM = 15
 WRITABLE = tuple(f"{BASE_DIR}/{part}" for part in ("input", "model", "output", "checkpoints"))
 # One line a process: its number, its parent's, and its name.
 LIST_PROCESSES = r"""
@@ -334,15 +333,6 @@ class Container:
             if code == 0:
                 return bytes(output[0] or b"").decode(errors="replace")
         return None
-
-    def hears_sigterm(self) -> bool | None:
-        """Whether process 1 takes SIGTERM, by a handler or by waiting for it while it is blocked; None if unknown.
-
-        The kernel drops it otherwise, as nobody may end a process 1 that does not ask for it.
-        """
-        text = self.execute("cat", "/proc/1/status") or self._of_this_machine("status") or ""
-        masks = [int(line.split()[1], 16) for line in text.splitlines() if line.startswith(("SigCgt:", "SigBlk:"))]
-        return any(mask >> (SIGTERM - 1) & 1 for mask in masks) if masks else None
 
     def processes(self) -> list[Process]:
         """The processes inside, but those of the asking shell; empty where there is no shell."""
