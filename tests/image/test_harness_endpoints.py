@@ -136,7 +136,9 @@ def test_weights_an_update_a_rollback_and_a_kill_lose_no_request(project):
             "--bake",
             "1",
         )
-        project.byoc("endpoint", "alarm", "slow", "--latency", "450", "--statistic", "p50", "--over", "2")
+        project.byoc(
+            "endpoint", "alarm", "slow", "--latency", "450", "--statistic", "p50", "--over", "20", "--requests", "3"
+        )
         worse = (
             "endpoint",
             "update",
@@ -160,6 +162,7 @@ def test_weights_an_update_a_rollback_and_a_kill_lose_no_request(project):
     assert "alarm slow" in described["FailureReason"]
     assert ask(runtime, "digits") == ("blue", "green")
 
+    wait_until(lambda: len(project.containers("digits")) == 1, "the other fleets are gone", 120, interval=0.5)
     before = set(project.containers("digits"))
     docker("kill", *before)
     wait_until(lambda: set(project.containers("digits")) - before, "another container", 120, interval=0.5)
