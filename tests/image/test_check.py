@@ -116,7 +116,8 @@ def test_conditions_that_a_strangers_training_does_not_stand_are_told_apart(buil
 
 def test_nothing_is_left_when_it_is_interrupted(build, project: Path) -> None:
     """13.2: Ctrl-C in the middle of a training."""
-    words = ["check", build("stranger", BASE), "--project", project, "--hyperparameter", "seconds=100"]
+    image = build("stranger", BASE)
+    words = ["check", image, "--project", project, "--hyperparameter", "seconds=100"]
     with subprocess.Popen(
         [sys.executable, "-m", "local_sagemaker", *words],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY / "local_test")},
@@ -128,4 +129,4 @@ def test_nothing_is_left_when_it_is_interrupted(build, project: Path) -> None:
             pass
         process.send_signal(2)
         assert process.wait(120) == 130
-    assert docker("ps", "-aq", "--filter", f"label={LABEL}").split() == []
+    assert docker("ps", "-aq", "--filter", f"label={LABEL}", "--filter", f"ancestor={image}").split() == []
