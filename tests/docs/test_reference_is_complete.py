@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 import pytest
+from local_sagemaker import errors as harness_errors
 from local_sagemaker.cli import byoc
 from sagemaker_byoc import errors
 from sagemaker_byoc.serving import codecs, settings_table
@@ -55,3 +56,11 @@ def test_every_error_that_a_caller_can_meet_has_a_row() -> None:
     rows = page("exit-codes-and-errors.md")
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ByocError)]
     assert sorted(k.__name__ for k in kinds if k is not errors.ByocError and f"`{k.__name__}`" not in rows) == []
+
+
+def test_every_error_in_the_services_words_has_a_row_with_its_code() -> None:
+    rows = page("exit-codes-and-errors.md")
+    kinds = [kind for kind in vars(harness_errors).values() if isinstance(kind, type)]
+    service = [k for k in kinds if issubclass(k, harness_errors.ServiceError) and k is not harness_errors.ServiceError]
+    assert [k.__name__ for k in service if not re.search(rf"^\\| `{k.code}` .*`{k.__name__}` \\|$", rows, re.M)] == []
+    assert {k.exit_code for k in service} == {2}
