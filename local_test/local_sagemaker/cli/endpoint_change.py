@@ -95,6 +95,8 @@ def start(name: str | None, project: Path, engine: EngineName, detach: bool, tim
     if record.runner is not None and record.runner.is_alive:
         raise UsageError(f"endpoint {name} is {record.status}", "expected one whose process is gone", "nothing to do")
     chosen = choose(engine)
+    if not workspace.store.take_over(record):
+        raise UsageError(f"endpoint {name} is being started already", "expected one start", "see `byoc endpoint ls`")
 
     def begin(description: dict[str, object]) -> None:
         description.pop("FailureReason", None)

@@ -12,9 +12,9 @@ from local_sagemaker.cli.options import project_option
 from local_sagemaker.cli.verb import Verb
 from local_sagemaker.errors import UsageError
 from local_sagemaker.log_files import Follower, find_logs
+from local_sagemaker.resources import find_resource, is_running
 from local_sagemaker.state.reconcile import reconcile
 from local_sagemaker.state.records import Kind
-from local_sagemaker.state.resources import find_resource, is_running
 from local_sagemaker.state.runner import runner_log
 from local_sagemaker.state.workspace import Workspace
 

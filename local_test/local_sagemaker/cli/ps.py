@@ -11,8 +11,9 @@ import click
 from local_sagemaker.cli.options import json_option, project_option
 from local_sagemaker.cli.output import emit
 from local_sagemaker.cli.verb import Verb
+from local_sagemaker.engines import answering_engines
+from local_sagemaker.resources import Placed, containers, is_running, sweep
 from local_sagemaker.state.reconcile import reconcile
-from local_sagemaker.state.resources import Placed, containers, engines, is_running, sweep
 from local_sagemaker.state.workspace import KIND_LABEL, Workspace
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ SECONDS_IN = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 def ps(project: Path, show_all: bool, as_json: bool) -> None:
     """List jobs and endpoints: those that have not ended, the newest first."""
     workspace = Workspace.of(project)
-    known = engines()
+    known = answering_engines()
     reconcile(workspace, known)
     if workspace.database.exists():
         sweep(workspace, known)

@@ -9,7 +9,6 @@ import click
 from local_sagemaker.cli.options import dry_run_option, json_option
 from local_sagemaker.cli.output import emit
 from local_sagemaker.cli.verb import Verb
-from local_sagemaker.engines import DockerEngine
 from local_sagemaker.errors import UsageError
 from local_sagemaker.image import DEFAULT_TAG
 from local_sagemaker.progress import say
@@ -40,6 +39,8 @@ def push(
 ) -> None:
     """Push IMAGE to Amazon ECR, where SageMaker finds it, and print its address."""
     import boto3  # noqa: PLC0415 - heavy, and no other verb needs it
+
+    from local_sagemaker.engines import DockerEngine  # noqa: PLC0415 - brings Docker's SDK
 
     session = boto3.session.Session(region_name=region)
     if session.region_name is None:

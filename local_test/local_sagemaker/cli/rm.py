@@ -10,10 +10,11 @@ from local_sagemaker.cli.names_of_resources import complete_names, kind_option
 from local_sagemaker.cli.options import json_option, project_option
 from local_sagemaker.cli.output import emit
 from local_sagemaker.cli.verb import Verb
+from local_sagemaker.engines import answering_engines
 from local_sagemaker.errors import UsageError
+from local_sagemaker.resources import find_resource, is_running, remove, sweep
 from local_sagemaker.state.reconcile import reconcile
 from local_sagemaker.state.records import Kind
-from local_sagemaker.state.resources import engines, find_resource, is_running, remove, sweep
 from local_sagemaker.state.workspace import Workspace
 
 
@@ -31,7 +32,7 @@ def rm(names: tuple[str, ...], kind: str | None, project: Path, everything: bool
             "no names, or names and --all", "expected names of resources, or --all", "write `byoc rm NAME` or --all"
         )
     workspace = Workspace.of(project)
-    known = engines()
+    known = answering_engines()
     reconcile(workspace, known)
     if workspace.database.exists():
         sweep(workspace, known)

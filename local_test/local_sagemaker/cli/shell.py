@@ -18,14 +18,14 @@ from local_sagemaker.archive import remove_tree
 from local_sagemaker.cli.names_of_resources import complete_names, kind_option
 from local_sagemaker.cli.options import project_option
 from local_sagemaker.cli.verb import Verb
-from local_sagemaker.engines import DockerEngine
+from local_sagemaker.engines import answering_engines, choose_engine
 from local_sagemaker.errors import EngineMissingError, ResourceNotFoundError, UsageError
 from local_sagemaker.image import image_exists
 from local_sagemaker.progress import say
 from local_sagemaker.project import read_project
+from local_sagemaker.resources import containers_of, find_resource
 from local_sagemaker.state.reconcile import reconcile
 from local_sagemaker.state.records import Kind
-from local_sagemaker.state.resources import containers_of, engines, find_resource
 from local_sagemaker.state.workspace import KIND_LABEL, NAME_LABEL, WORKSPACE_LABEL, Workspace
 from local_sagemaker.training.job import plan_container, plan_training_job, prepare_job_directory
 
@@ -54,7 +54,7 @@ def shell(name: str, kind: str | None, project: Path, host: str | None) -> None:
         raise EngineMissingError(
             "there is no docker command on PATH", "it connects a terminal to a container", "apt-get install docker.io"
         )
-    known = engines()
+    known = answering_engines()
     reconcile(workspace, known)
     try:
         record = find_resource(workspace, name, Kind(kind) if kind else None)
@@ -65,7 +65,7 @@ def shell(name: str, kind: str | None, project: Path, host: str | None) -> None:
                 "expected one or the other",
                 "see `byoc ps --all` and `docker images`",
             ) from None
-        sys.exit(shell_in_image(workspace, DockerEngine.connect(), name))
+        sys.exit(shell_in_image(workspace, choose_engine("docker"), name))
     container = choose_container(workspace, record, known, host)
     say(f"a shell in {container}")
     sys.exit(subprocess.call(["docker", "exec", "--interactive", "--tty", container, *SHELL]))
@@ -95,7 +95,7 @@ def choose_container(workspace: Workspace, record: Record, known: list[Engine], 
     return chosen[0].container.name
 
 
-def shell_in_image(workspace: Workspace, engine: DockerEngine, image: str) -> int:
+def shell_in_image(workspace: Workspace, engine: Engine, image: str) -> int:
     """Run a shell in a new container with the mounts that a training job of the project has; its files go with it."""
     name = f"shell-{uuid.uuid4().hex[:8]}"
     now = datetime.now().astimezone()

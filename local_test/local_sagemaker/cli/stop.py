@@ -11,9 +11,9 @@ from local_sagemaker.cli.options import json_option, project_option
 from local_sagemaker.cli.output import emit
 from local_sagemaker.cli.verb import Verb
 from local_sagemaker.progress import say
+from local_sagemaker.resources import ask_to_stop, find_resource, wait_for_end
 from local_sagemaker.state.reconcile import reconcile
 from local_sagemaker.state.records import Kind
-from local_sagemaker.state.resources import ask_to_stop, find_resource, wait_for_end
 from local_sagemaker.state.workspace import Workspace
 
 

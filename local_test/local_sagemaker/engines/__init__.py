@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from local_sagemaker.engines.base import (
     BASE_DIR,
@@ -16,8 +18,10 @@ from local_sagemaker.engines.base import (
     NetworkPlan,
     Running,
 )
-from local_sagemaker.engines.docker import DockerEngine, docker_answers
 from local_sagemaker.engines.process import ProcessEngine, free_port
+
+if TYPE_CHECKING:
+    from local_sagemaker.engines.docker import DockerEngine
 
 __all__ = [
     "BASE_DIR",
@@ -33,12 +37,39 @@ __all__ = [
     "NetworkPlan",
     "ProcessEngine",
     "Running",
+    "answering_engines",
     "choose_engine",
     "docker_answers",
     "free_port",
+    "image_labels",
 ]
 
 EngineName = Literal["auto", "docker", "process"]
+DOCKER_SOCKET = Path("/var/run/docker.sock")
+DOCKER_ADDRESS = "DOCKER_HOST"
+
+
+def __getattr__(name: str) -> Any:
+    """Docker's SDK takes a third of a second to import, which a verb pays only when it meets Docker."""
+    if name != "DockerEngine":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from local_sagemaker.engines.docker import DockerEngine  # noqa: PLC0415 - see above
+
+    return DockerEngine
+
+
+def docker_answers() -> bool:
+    """Whether a Docker engine answers on this machine."""
+    if not os.environ.get(DOCKER_ADDRESS) and not DOCKER_SOCKET.exists():
+        return False
+    from local_sagemaker.engines.docker import answers  # noqa: PLC0415 - see above
+
+    return answers()
+
+
+def answering_engines() -> list[Engine]:
+    """Every engine that answers here."""
+    return [ProcessEngine(), *([choose_engine("docker")] if docker_answers() else [])]
 
 
 def choose_engine(name: EngineName = "auto") -> Engine:
@@ -48,5 +79,16 @@ def choose_engine(name: EngineName = "auto") -> Engine:
         EngineMissingError: if Docker was asked for and does not answer.
     """
     if name == "docker" or (name == "auto" and docker_answers()):
+        from local_sagemaker.engines.docker import DockerEngine  # noqa: PLC0415 - see above
+
         return DockerEngine.connect()
     return ProcessEngine()
+
+
+def image_labels(engine: Engine, image: str) -> dict[str, str] | None:
+    """An image's labels; None where there is none to look at: the engine has no images, or not this one."""
+    if engine.name != "docker":
+        return None
+    from local_sagemaker.engines.docker import labels_of_image  # noqa: PLC0415 - see above
+
+    return labels_of_image(engine, image)

@@ -18,7 +18,15 @@ import docker.errors
 import docker.types
 from requests.exceptions import RequestException
 
-from local_sagemaker.engines.base import SERVING_PORT, SHARED_NETWORK, Chunk, ContainerPlan, FoundContainer, NetworkPlan
+from local_sagemaker.engines.base import (
+    SERVING_PORT,
+    SHARED_NETWORK,
+    Chunk,
+    ContainerPlan,
+    Engine,
+    FoundContainer,
+    NetworkPlan,
+)
 from local_sagemaker.engines.docker_command import LOOPBACK, network_command, run_command
 from local_sagemaker.engines.gpus import parse_gpus
 from local_sagemaker.engines.overlay import overlay_options
@@ -31,7 +39,7 @@ FIRST_ADDRESS = 10
 REMOVAL_SECONDS = 30
 
 
-def docker_answers() -> bool:
+def answers() -> bool:
     """Whether a Docker engine answers on this machine."""
     try:
         client = docker.from_env(timeout=5)
@@ -43,6 +51,16 @@ def docker_answers() -> bool:
         return False
     finally:
         client.close()
+
+
+def labels_of_image(engine: Engine, image: str) -> dict[str, str] | None:
+    """An image's labels; None if there is no such image, as starting it will say in words."""
+    if not isinstance(engine, DockerEngine):
+        return None
+    try:
+        return dict(engine.client.images.get(image).labels)
+    except docker.errors.DockerException:
+        return None
 
 
 @dataclass(frozen=True)

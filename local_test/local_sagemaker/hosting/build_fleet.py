@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-import docker.errors
-
-from local_sagemaker.engines.base import Chunk, Engine
-from local_sagemaker.engines.docker import DockerEngine
+from local_sagemaker.engines import Chunk, Engine, image_labels
 from local_sagemaker.hosting.blueprint import VariantPlan, plan_containers, plan_variant
 from local_sagemaker.hosting.checks import check_labels, containers_of
 from local_sagemaker.hosting.fleet import Fleet, VariantFleet
@@ -114,16 +110,6 @@ class FleetBuilder:
         self._data.remove()
 
 
-def image_labels(engine: Engine, image: str) -> dict[str, str] | None:
-    """An image's labels; None where there is none to look at: the engine has no images, or not this one."""
-    if not isinstance(engine, DockerEngine):
-        return None
-    try:
-        return dict(engine.client.images.get(image).labels)
-    except docker.errors.DockerException:
-        return None  # starting it will say so in words
-
-
 def read_config(workspace: Workspace, name: str) -> tuple[Document, dict[str, Document]]:
     """An endpoint configuration and its models, all described.
 
@@ -134,8 +120,3 @@ def read_config(workspace: Workspace, name: str) -> tuple[Document, dict[str, Do
     variants = (*config["ProductionVariants"], *config.get("ShadowProductionVariants", ()))
     names = dict.fromkeys(variant["ModelName"] for variant in variants)
     return config, {name: workspace.store.get(Kind.MODEL, name).description for name in names}
-
-
-def logs_folder(directory: Path) -> Path:
-    """Where an endpoint's instances write, as ``VARIANT/INSTANCE.log``."""
-    return directory / "logs"

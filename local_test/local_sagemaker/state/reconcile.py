@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from local_sagemaker.engines import ProcessEngine, choose_engine, docker_answers
+from local_sagemaker.engines import answering_engines
 from local_sagemaker.state.records import FINAL, Kind, Record, end, fail
 
 if TYPE_CHECKING:
@@ -38,12 +38,9 @@ def reconcile(workspace: Workspace, engines: Iterable[Engine] | None = None) -> 
     abandoned = [record for record in workspace.store.find() if record.is_abandoned]
     if not abandoned:
         return []
-    known = list(engines) if engines is not None else _engines()
-    return [_put_right(workspace, record, known) for record in abandoned]
-
-
-def _engines() -> list[Engine]:
-    return [ProcessEngine(), *([choose_engine("docker")] if docker_answers() else [])]
+    known = list(engines) if engines is not None else answering_engines()
+    # Of two processes that see this at once, one does it; and what was started again meanwhile is left alone.
+    return [_put_right(workspace, record, known) for record in abandoned if workspace.store.take_over(record)]
 
 
 def _put_right(workspace: Workspace, record: Record, engines: list[Engine]) -> Record:

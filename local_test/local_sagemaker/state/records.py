@@ -124,8 +124,8 @@ class Record:
 
     @property
     def is_abandoned(self) -> bool:
-        """Whether the process that ran it is gone without having tidied up."""
-        return self.runner is not None and not self.runner.is_alive
+        """Whether the process that ran it is gone without having tidied up, or it runs and nobody does it."""
+        return not self.is_final if self.runner is None else not self.runner.is_alive
 
 
 def fail(kind: Kind, description: dict[str, Any], reason: str, now: float) -> None:

@@ -73,6 +73,9 @@ def run(
     """
     store = workspace.store
     record = store.claim(kind, name)
+    if kind.is_job and record.is_final:
+        # Whoever started this process was killed, and another one has put the record right since.
+        return store.release(kind, name)
     try:
         _function(kind)(workspace, engine, record, output, report)
     except KeyboardInterrupt:

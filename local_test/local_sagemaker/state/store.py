@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from local_sagemaker.errors import ResourceInUseError, ResourceNotFoundError, UsageError, ValidationError
+from local_sagemaker.errors import ResourceInUseError, ResourceNotFoundError, TimedOutError, UsageError, ValidationError
 from local_sagemaker.state.records import Kind, Record, Runner
 
 SCHEMA_VERSION = 1
-BUSY_SECONDS = 30.0
+# Longer than a backup of the file takes; changes themselves take milliseconds.
+BUSY_SECONDS = 60.0
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS resource (
     kind TEXT NOT NULL, name TEXT NOT NULL, request TEXT NOT NULL, description TEXT NOT NULL,
@@ -83,16 +84,18 @@ class Store:
         Raises:
             ResourceNotFoundError, ValidationError: if there is none; which of them, as the service does.
         """
-        return self._read(self._connection, kind, name)
+        with self._told():
+            return self._read(self._connection, kind, name)
 
     def find(self, kind: Kind | None = None, name: str | None = None) -> list[Record]:
         """All resources, or those of a kind or a name; the newest first."""
-        rows = self._connection.execute(
-            f"SELECT {COLUMNS} FROM resource WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR name = ?2)"  # noqa: S608
-            " ORDER BY created_at DESC, name DESC",
-            (kind, name),
-        )
-        return [_record(row) for row in rows.fetchall()]
+        with self._told():
+            rows = self._connection.execute(
+                f"SELECT {COLUMNS} FROM resource WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR name = ?2)"  # noqa: S608
+                " ORDER BY created_at DESC, name DESC",
+                (kind, name),
+            ).fetchall()
+        return [_record(row) for row in rows]
 
     def change(self, kind: Kind, name: str, change: Callable[[dict[str, Any]], object]) -> Record:
         """Change a resource's description in place, in one transaction with the reading of it.
@@ -133,6 +136,20 @@ class Store:
         """Another process, which was just started, runs it from now on."""
         return self._set_runner(kind, name, runner)
 
+    def take_over(self, record: Record) -> bool:
+        """The calling process sees to the resource from now on, unless somebody else came first since it was read."""
+        here, former = Runner.here(), record.runner
+        with self._transaction() as connection:
+            changed = connection.execute(
+                "UPDATE resource SET runner_pid = ?, runner_started = ?"
+                " WHERE kind = ? AND name = ? AND runner_pid IS ? AND runner_started IS ?",
+                (
+                    *(here.pid, here.started, record.kind, record.name),
+                    *((former.pid, former.started) if former else (None, None)),
+                ),
+            )
+            return changed.rowcount == 1
+
     def delete(self, kind: Kind, name: str) -> None:
         """Forget a resource and its metrics; fine if there is none."""
         with self._transaction() as connection:
@@ -151,16 +168,18 @@ class Store:
 
     def metrics(self, kind: Kind, name: str, metric: str | None = None) -> list[MetricPoint]:
         """A resource's time series, the oldest point first."""
-        rows = self._connection.execute(
-            "SELECT metric, value, timestamp, host FROM metric"
-            " WHERE kind = ? AND name = ? AND (?3 IS NULL OR metric = ?3) ORDER BY timestamp, rowid",
-            (kind, name, metric),
-        )
-        return [MetricPoint(*row) for row in rows.fetchall()]
+        with self._told():
+            rows = self._connection.execute(
+                "SELECT metric, value, timestamp, host FROM metric"
+                " WHERE kind = ? AND name = ? AND (?3 IS NULL OR metric = ?3) ORDER BY timestamp, rowid",
+                (kind, name, metric),
+            ).fetchall()
+        return [MetricPoint(*row) for row in rows]
 
     def data_version(self) -> int:
         """A number that changes when another connection has written; cheap enough to ask ten times a second."""
-        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        with self._told():
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
     def _set_runner(self, kind: Kind, name: str, runner: Runner | None) -> Record:
         with self._transaction() as connection:
@@ -182,14 +201,24 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
+        with self._told():
+            connection = self._connection
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:  # SQLite itself takes it back when the disk is full
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say in words what is the matter with the file."""
         try:
-            yield connection
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
+            yield
+        except sqlite3.DatabaseError as error:
+            raise _unusable(self._database, error) from error
 
     @property
     def _connection(self) -> sqlite3.Connection:
@@ -200,8 +229,8 @@ class Store:
         return connection
 
     def _open(self) -> sqlite3.Connection:
-        self._database.parent.mkdir(parents=True, exist_ok=True)
         try:
+            self._database.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self._database, timeout=BUSY_SECONDS, isolation_level=None)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
@@ -209,12 +238,14 @@ class Store:
             if version == 0:
                 connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
                 version = SCHEMA_VERSION
-        except sqlite3.DatabaseError as error:
+        except OSError as error:
             raise UsageError(
-                f"{self._database} cannot be read: {error}",
-                "expected the records of this project's jobs and endpoints",
-                "put a copy of the file back, or remove it: jobs' own files stay, their records are lost",
+                f"{error.filename or self._database.parent} cannot be made: {error.strerror}",
+                "a project's records are kept below its .byoc",
+                "give yourself the right to write there, or make room",
             ) from error
+        except sqlite3.DatabaseError as error:
+            raise _unusable(self._database, error) from error
         if version != SCHEMA_VERSION:
             raise UsageError(
                 f"{self._database} has layout {version}",
@@ -228,6 +259,27 @@ def _record(row: tuple[Any, ...]) -> Record:
     kind, name, request, description, created_at, modified_at, pid, started = row
     runner = None if pid is None else Runner(pid, started)
     return Record(Kind(kind), name, json.loads(request), json.loads(description), created_at, modified_at, runner)
+
+
+def _unusable(database: Path, error: sqlite3.DatabaseError) -> UsageError | TimedOutError:
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return TimedOutError(
+            f"{database} has been locked by another program for {BUSY_SECONDS:g} s",
+            "each byoc locks it for milliseconds",
+            "end the program that has it open (`fuser` names it), and try again",
+        )
+    if name.startswith(("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_PERM")):
+        return UsageError(
+            f"{database} cannot be written: {error}",
+            "a project's records are kept below its .byoc",
+            "make room, or give yourself the right to write there; what was written before is as it was",
+        )
+    return UsageError(
+        f"{database} cannot be read: {error}",
+        "expected the records of this project's jobs and endpoints",
+        "put a copy of the file back, or remove it: jobs' own files stay, their records are lost",
+    )
 
 
 def _taken(kind: Kind, name: str) -> ResourceInUseError | ValidationError:

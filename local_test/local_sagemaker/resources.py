@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from local_sagemaker.api.operations import call
 from local_sagemaker.archive import remove_tree
-from local_sagemaker.engines import DockerEngine, Engine, FoundContainer, ProcessEngine, docker_answers
+from local_sagemaker.engines import Engine, FoundContainer
 from local_sagemaker.errors import ResourceNotFoundError, TimedOutError, UsageError
 from local_sagemaker.state.reconcile import reconcile
 from local_sagemaker.state.records import Kind, Record
@@ -32,11 +32,6 @@ class Placed(NamedTuple):
     container: FoundContainer
 
 
-def engines() -> list[Engine]:
-    """Every engine that answers here."""
-    return [ProcessEngine(), *([DockerEngine.connect()] if docker_answers() else [])]
-
-
 def find_resource(workspace: Workspace, name: str, kind: Kind | None = None) -> Record:
     """The resource of this name; where several kinds have it, the one of ``kind``.
 
@@ -44,7 +39,7 @@ def find_resource(workspace: Workspace, name: str, kind: Kind | None = None) -> 
         ResourceNotFoundError: if there is none.
         UsageError: if several kinds have the name and none is given.
     """
-    found = [record for record in workspace.store.find(kind, name)] if workspace.database.exists() else []  # noqa: C416
+    found = workspace.store.find(kind, name) if workspace.database.exists() else []
     if not found:
         raise ResourceNotFoundError(
             f"Requested resource not found: {name} in {workspace.root}.", "see `byoc ps --all`, or give --project"
