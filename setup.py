@@ -38,7 +38,6 @@ setup(
             "docker>=7.1,<8",
             "httptools>=0.6,<1",
             "httpx>=0.27,<1",
-            "jsonpath-ng>=1.7,<2",
             "matplotlib>=3.9,<4",
             "optuna>=4.5,<6",
             "pyyaml>=6,<7",
@@ -47,7 +46,9 @@ setup(
             "scipy>=1.14,<2",
         ],
         "dev": [
+            "aiohttp>=3.11,<4",
             "hypothesis>=6.100,<7",
+            "jsonpath-ng>=1.7,<2",
             "moto[ecr,sagemaker]>=5.1,<6",
             "mypy>=1.15,<3",
             "onnx>=1.17,<2",
