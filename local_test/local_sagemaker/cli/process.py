@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 @click.command(
     cls=Verb,
     examples=(
-        "byoc process --entrypoint 'python3 /opt/ml/processing/data/clean.py' --input data=rows:/opt/ml/processing/data",
+        "byoc process --entrypoint 'python3 /opt/ml/processing/in/clean.py' --input data=rows:/opt/ml/processing/in",
         "byoc process --request processing-job.yaml",
     ),
 )
