@@ -10,6 +10,7 @@ import click
 
 from local_sagemaker.cli.lazy import LazyGroup
 from local_sagemaker.errors import LocalSageMakerError, UsageError
+from local_sagemaker.machine_faults import explain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,4 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(UsageError.exit_code)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(INTERRUPTED)
+    except Exception as error:
+        explained = explain(error)
+        if explained is None:
+            raise
+        print(f"error: {explained}", file=sys.stderr)
+        sys.exit(explained.exit_code)
     sys.exit(0)

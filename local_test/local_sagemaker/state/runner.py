@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn, Protocol
 
 from local_sagemaker.engines import EngineName, choose_engine
 from local_sagemaker.errors import LocalSageMakerError
+from local_sagemaker.machine_faults import explain
 from local_sagemaker.progress import say, silent
 from local_sagemaker.state.records import Kind, Record, Runner, end, fail
 from local_sagemaker.state.workspace import Workspace
@@ -85,7 +86,10 @@ def run(
         _end_as(workspace, record, f"ClientError: {error}")
         raise
     except BaseException as error:
-        _end_as(workspace, record, f"InternalServerError: {type(error).__name__}: {error}")
+        explained = explain(error)
+        _end_as(workspace, record, f"InternalServerError: {explained or f'{type(error).__name__}: {error}'}")
+        if explained is not None:
+            raise explained from error
         raise
     finally:
         # A resource that was deleted while it ran has no record left.

@@ -1,6 +1,7 @@
 """What a killed process leaves behind is put right by the next one."""
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from local_sagemaker.state.reconcile import reconcile
 from local_sagemaker.state.records import Kind, Runner
+from local_sagemaker.state.runner import run as run_record
 from local_sagemaker.state.workspace import NAME_LABEL, Workspace
 
 GONE = Runner(os.getpid(), "ended long ago")
@@ -147,5 +149,41 @@ def test_a_run_that_is_killed_is_put_right_by_the_next_verb(workspace):
     ran = run(workspace, "import os; os.kill(os.getpid(), 9)")
     assert ran.returncode == -9
     assert workspace.store.get(Kind.TRAINING_JOB, "one").status == "InProgress"
+    (record,) = reconcile(workspace, [RecordingEngine()])
+    assert record.status == "Failed"
+
+
+def test_what_another_process_has_started_again_meanwhile_is_left_alone(workspace, monkeypatch):
+    make(workspace, Kind.ENDPOINT, "one", {"EndpointStatus": "InService"})
+    read = workspace.store.find()
+    workspace.store.claim(Kind.ENDPOINT, "one")
+    monkeypatch.setattr(workspace.store, "find", lambda: read)
+    engine = RecordingEngine()
+    assert (reconcile(workspace, [engine]), engine.removed) == ([], [])
+
+
+def test_a_job_that_nobody_runs_although_it_has_not_ended_has_failed(workspace):
+    """1.10."""
+    make(workspace, Kind.TRAINING_JOB, "one", RUNNING, runner=None)
+    (record,) = reconcile(workspace, [RecordingEngine()])
+    assert record.status == "Failed"
+
+
+def test_a_runner_that_comes_after_its_job_was_put_right_does_not_run_it(workspace, monkeypatch):
+    make(workspace, Kind.TRAINING_JOB, "one", RUNNING)
+    reconcile(workspace, [RecordingEngine()])
+    monkeypatch.setattr("local_sagemaker.state.runner.RUNS", {})
+    ended = run_record(workspace, RecordingEngine(), Kind.TRAINING_JOB, "one")
+    assert (ended.status, ended.runner) == ("Failed", None)
+
+
+def test_a_process_that_is_only_halted_is_alive(workspace):
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
+        try:
+            make(workspace, Kind.TRAINING_JOB, "one", RUNNING, runner=Runner.of(process.pid))
+            process.send_signal(signal.SIGSTOP)
+            assert reconcile(workspace, [RecordingEngine()]) == []
+        finally:
+            process.kill()
     (record,) = reconcile(workspace, [RecordingEngine()])
     assert record.status == "Failed"

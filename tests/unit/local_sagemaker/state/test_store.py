@@ -2,13 +2,20 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 
 import pytest
-from local_sagemaker.errors import ResourceInUseError, ResourceNotFoundError, UsageError, ValidationError
+from local_sagemaker.errors import (
+    ResourceInUseError,
+    ResourceNotFoundError,
+    TimedOutError,
+    UsageError,
+    ValidationError,
+)
 from local_sagemaker.state.records import Kind, Runner
 from local_sagemaker.state.store import MetricPoint, Store
 
@@ -157,3 +164,50 @@ def test_the_newest_come_first(store):
         store.create(JOB, name, {}, {})
         time.sleep(0.002)  # two records of one instant have no order
     assert [record.name for record in store.find(JOB)] == ["two", "one"]
+
+
+def test_a_file_that_another_program_locks_is_told_in_words(tmp_path, monkeypatch):
+    monkeypatch.setattr("local_sagemaker.state.store.BUSY_SECONDS", 0.1)
+    store = Store(tmp_path / "state.sqlite")
+    store.create(Kind.TRAINING_JOB, "one", {}, {"TrainingJobStatus": "InProgress"})
+    other = sqlite3.connect(tmp_path / "state.sqlite", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    try:
+        fresh = Store(tmp_path / "state.sqlite")
+        with pytest.raises(TimedOutError, match="has been locked by another program"):
+            fresh.claim(Kind.TRAINING_JOB, "one")
+    finally:
+        other.close()
+
+
+def test_a_change_that_does_not_fit_on_the_disk_is_told_and_nothing_of_it_stays(tmp_path):
+    store = Store(tmp_path / "state.sqlite")
+    store.create(Kind.TRAINING_JOB, "one", {}, {"TrainingJobStatus": "InProgress"})
+    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+    store._connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    with pytest.raises(UsageError, match="cannot be written: database or disk is full"):
+        store.change(Kind.TRAINING_JOB, "one", lambda description: description.update(FailureReason="x" * 100_000))
+    assert store.get(Kind.TRAINING_JOB, "one").description["TrainingJobStatus"] == "InProgress"
+    assert "FailureReason" not in store.get(Kind.TRAINING_JOB, "one").description
+
+
+def test_a_file_that_is_damaged_within_is_told_in_words(tmp_path):
+    store = Store(tmp_path / "state.sqlite")
+    for number in range(200):
+        store.create(Kind.MODEL, f"model-{number}", {"text": "x" * 200}, {})
+    store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    store._connection.close()
+    file = tmp_path / "state.sqlite"
+    file.write_bytes(file.read_bytes()[:4096] + b"\xa5" * (file.stat().st_size - 4096))
+    with pytest.raises(UsageError, match="cannot be read"):
+        Store(file).find()
+
+
+def test_of_two_that_take_over_a_resource_one_does(tmp_path):
+    store = Store(tmp_path / "state.sqlite")
+    store.create(Kind.TRAINING_JOB, "one", {}, {"TrainingJobStatus": "InProgress"})
+    read = store.assign(Kind.TRAINING_JOB, "one", Runner(1, "ended"))
+    assert [store.take_over(read), store.take_over(read)] == [True, False]
+    assert store.get(Kind.TRAINING_JOB, "one").runner == Runner.here()
+    released = store.release(Kind.TRAINING_JOB, "one")
+    assert [store.take_over(released), store.take_over(released)] == [True, False]

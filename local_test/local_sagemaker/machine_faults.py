@@ -1,0 +1,49 @@
+"""What the machine refuses while something runs: a full disk, a right that lacks, an engine that went away."""
+
+from __future__ import annotations
+
+import errno
+
+from local_sagemaker.errors import EngineMissingError, LocalSageMakerError, UsageError
+
+# What an operation on a file can end with although the program is right, and what to do then.
+REFUSALS = {
+    errno.ENOSPC: "make room on that disk, and run it again",
+    errno.EDQUOT: "make room within your quota, and run it again",
+    errno.EACCES: "give yourself the right to it: `ls -ld` shows whose it is",
+    errno.EPERM: "give yourself the right to it: `ls -ld` shows whose it is",
+    errno.EROFS: "use a project on a file system that can be written",
+    errno.EIO: "look at that disk: the system's log says more",
+    errno.EMFILE: "allow more open files: `ulimit -n 4096`, and run it again",
+    errno.ENFILE: "end programs that hold many files open, and run it again",
+}
+OF_THE_ENGINE = ("docker.", "requests.", "urllib3.")
+OURS = "/.byoc/"
+
+
+def explain(error: BaseException) -> LocalSageMakerError | None:
+    """The error for the user where the machine is the cause; None where it may be a fault of the program."""
+    if isinstance(error, LocalSageMakerError):
+        return error
+    if type(error).__module__.startswith(OF_THE_ENGINE):
+        return EngineMissingError(
+            f"the Docker engine failed: {error}",
+            "expected it to answer as long as something runs",
+            "see that it runs (`docker version`), and run this again: `byoc ps` puts right what is left",
+        )
+    if not isinstance(error, OSError) or error.errno is None:
+        return None
+    place = error.filename2 or error.filename
+    if error.errno in REFUSALS:
+        return UsageError(
+            f"{place or 'a file'} cannot be read or written: {error.strerror}",
+            "expected room for, and the right to, the files of the project",
+            REFUSALS[error.errno],
+        )
+    if error.errno == errno.ENOENT and OURS in f"{place}":
+        return UsageError(
+            f"{place} is gone",
+            "expected the project's .byoc to stay while something runs",
+            "put the project back, or run it again",
+        )
+    return None
