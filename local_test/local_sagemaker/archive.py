@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from local_sagemaker.errors import UsageError
-from local_sagemaker.training.merge import merge
+from local_sagemaker.merge import merge
 
 
 def pack(directory: Path, archive: Path) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 from local_sagemaker.doctor_check import Check
 from local_sagemaker.engines import DockerEngine, FoundContainer
 from local_sagemaker.engines.gpus import nvidia_devices
-from local_sagemaker.training.plan import SESSION_LABEL
+from local_sagemaker.state.workspace import SESSION_LABEL
 
 OLDEST_ENGINE = (20, 10)
 FREE_GIB = 10

@@ -13,6 +13,8 @@ SIZE = re.compile(r"([0-9]+)([bkmg]?)", re.IGNORECASE)
 BYTES = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 ENVIRONMENT_KEY = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,511}")
 MAX_JOB_NAME = 63
+# Said where the API wants an instance type and the user has named none.
+STAND_IN_TYPE = "ml.m5.large"
 MAX_HYPERPARAMETERS = 100
 MAX_HYPERPARAMETER_KEY = 256
 MAX_HYPERPARAMETER_VALUE = 2500
@@ -33,8 +35,13 @@ def check_job_name(name: str) -> str:
 def make_job_name(project: str, now: datetime) -> str:
     """Name a job after its project and the time, as ``digits-20260131-120102-345``."""
     stem = re.sub(r"[^a-zA-Z0-9]+", "-", project).strip("-") or "job"
+    return check_job_name(stamped(stem, now))
+
+
+def stamped(stem: str, now: datetime) -> str:
+    """A name that ends with the time, and is as long as names may be at most."""
     stamp = f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}"
-    return check_job_name(f"{stem[: MAX_JOB_NAME - len(stamp) - 1].rstrip('-')}-{stamp}")
+    return f"{stem[: MAX_JOB_NAME - len(stamp) - 1].rstrip('-')}-{stamp}"
 
 
 def check_channel_name(name: str) -> str:

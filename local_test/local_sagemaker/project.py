@@ -42,11 +42,6 @@ class Project:
         """Where jobs and endpoints keep their files."""
         return self.root / ".byoc"
 
-    @property
-    def jobs_dir(self) -> Path:
-        """One folder per training job."""
-        return self.work_dir / "jobs"
-
 
 def read_project(
     root: Path, hyperparameters: Mapping[str, str] | None = None, channels: Mapping[str, Path] | None = None

@@ -26,9 +26,8 @@ from local_sagemaker.names import make_job_name
 from local_sagemaker.project import read_project
 from local_sagemaker.state.records import Kind, Runner
 from local_sagemaker.state.runner import run
-from local_sagemaker.state.workspace import Workspace
+from local_sagemaker.state.workspace import SESSION_LABEL, Workspace
 from local_sagemaker.training.cluster import INSTANCE_TYPE
-from local_sagemaker.training.job import SESSION_LABEL
 from local_sagemaker.training.local_options import LocalOptions
 from local_sagemaker.training.operations import create_training_job
 from local_sagemaker.training.plan import make_options, make_request

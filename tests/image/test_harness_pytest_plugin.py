@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from local_sagemaker.engines import DockerEngine
-from local_sagemaker.training.job import SESSION_LABEL
+from local_sagemaker.state.workspace import SESSION_LABEL
 
 from tests.support.places import HARNESS, RUNTIME
 

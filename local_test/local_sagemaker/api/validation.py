@@ -18,7 +18,6 @@ from local_sagemaker.errors import ValidationError
 
 SHOWN_CHARACTERS = 200
 SHOWN_VALUES = 30
-LENGTHS = {"string": "length", "blob": "length", "list": "length", "map": "length"}
 NUMBERS = {"integer": (int,), "long": (int,), "float": (int, float), "double": (int, float)}
 # Java's classes that Python's re does not have, inside of a bracket or not.
 JAVA_CLASSES = (r"\p{L}", r"\p{Z}", r"\p{N}")

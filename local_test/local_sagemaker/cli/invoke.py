@@ -11,6 +11,7 @@ import click
 
 from local_sagemaker.cli.options import project_option
 from local_sagemaker.cli.verb import Verb
+from local_sagemaker.content_types import CONTENT_TYPES, content_type_of
 from local_sagemaker.errors import JobFailedError, UsageError
 from local_sagemaker.hosting.endpoint import INVOCATION_SECONDS
 from local_sagemaker.hosting.endpoint import invoke as invoke_container
@@ -26,12 +27,6 @@ from local_sagemaker.progress import say
 from local_sagemaker.state.records import Kind
 from local_sagemaker.state.workspace import Workspace
 
-CONTENT_TYPES = {
-    ".json": "application/json",
-    ".jsonl": "application/jsonlines",
-    ".csv": "text/csv",
-    ".npy": "application/x-npy",
-}
 INLINE_BYTES = 128_000
 NEW_SESSION_HEADER = "x-amzn-sagemaker-new-session-id"
 
@@ -179,11 +174,11 @@ def guess_content_type(payload: Path) -> str:
     Raises:
         UsageError: if the suffix says nothing.
     """
-    try:
-        return CONTENT_TYPES[payload.suffix.lower()]
-    except KeyError:
+    content_type = content_type_of(payload)
+    if content_type is None:
         raise UsageError(
             f"the content type of {payload} cannot be guessed",
             f"expected one of the suffixes {' '.join(CONTENT_TYPES)}",
             "say it with --content-type",
-        ) from None
+        )
+    return content_type

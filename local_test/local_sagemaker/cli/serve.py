@@ -30,10 +30,10 @@ from local_sagemaker.hosting.endpoint import (
     running_endpoint,
 )
 from local_sagemaker.hosting.watch import LOOK_SECONDS, CodeWatch, reload_workers
+from local_sagemaker.model_choice import newest_model
 from local_sagemaker.names import parse_pairs
 from local_sagemaker.progress import TerminalProgress, say
 from local_sagemaker.project import read_project
-from local_sagemaker.training.job import newest_model
 
 if TYPE_CHECKING:
     from local_sagemaker.engines import Engine

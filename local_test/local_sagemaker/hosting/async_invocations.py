@@ -113,11 +113,6 @@ class AsyncQueue:
         self._wake.set()
         return AsyncAccepted(inference_id, output, failure)
 
-    @property
-    def backlog(self) -> int:
-        """How many wait or are under way."""
-        return sum(1 for _ in self._directory.glob("[0-9]*.json"))
-
     def start(self, forward: Forwards, instances: Callable[[], int]) -> None:
         """Begin to give them their turns, those of an earlier process first.
 

@@ -18,7 +18,7 @@ from local_sagemaker.errors import JobFailedError, TimedOutError, UsageError
 from local_sagemaker.logs import LogPump, StreamSink
 from local_sagemaker.names import check_environment_key
 from local_sagemaker.progress import Progress, silent
-from local_sagemaker.training.job import SESSION_LABEL
+from local_sagemaker.state.workspace import SESSION_LABEL
 
 PING_SECONDS = 2.0
 INVOCATION_SECONDS = 60.0

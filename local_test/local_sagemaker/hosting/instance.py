@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -224,8 +224,3 @@ class _Shown:
 
     def end(self) -> None:
         """Nothing is held back."""
-
-
-def instance_logs(folder: Path) -> Iterator[Path]:
-    """The logs below an endpoint's log folder, as ``VARIANT/INSTANCE.log``."""
-    return iter(sorted(folder.rglob("*.log")))

@@ -14,12 +14,11 @@ from typing import Any
 from local_sagemaker.api.operations import call
 from local_sagemaker.archive import pack
 from local_sagemaker.errors import UsageError
-from local_sagemaker.state.buckets import SCHEME
+from local_sagemaker.model_choice import MODEL_ARCHIVE, find_model_data
+from local_sagemaker.names import STAND_IN_TYPE, stamped
 from local_sagemaker.state.records import Kind
 from local_sagemaker.state.workspace import ROLE_ARN, Workspace
 
-INSTANCE_TYPE = "ml.m5.large"
-LONGEST_NAME = 63
 SIZE = re.compile(r"(\d+)(%?)")
 
 Document = dict[str, Any]
@@ -114,26 +113,19 @@ def find_model(workspace: Workspace, choice: VariantChoice, endpoint: str, image
 
 def _model_data(workspace: Workspace, text: str) -> str:
     """The address of a model's data; a file or folder of this machine is put into the default bucket."""
-    if text.startswith(SCHEME):
-        return text
-    for job in workspace.store.find(Kind.TRAINING_JOB, text):
-        artifact = job.description.get("ModelArtifacts", {}).get("S3ModelArtifacts")
-        if artifact:
-            return str(artifact)
-    path = Path(text).expanduser().resolve()
-    of_job = workspace.directory_of(Kind.TRAINING_JOB, text) / "model.tar.gz"
-    if not path.exists() and of_job.is_file():
-        path = of_job
-    if path.is_file():
-        return _upload(workspace, path)
-    if path.is_dir():
-        with tempfile.TemporaryDirectory(prefix="byoc-") as folder:
-            return _upload(workspace, pack(path, Path(folder, "model.tar.gz")))
-    raise UsageError(
-        f"there is no model {text}",
-        "expected a model, a training job, a folder, a model.tar.gz or an address in S3",
-        "see `byoc ps --all`, or train one with `byoc train`",
-    )
+    data = find_model_data(workspace, text)
+    if data is None:
+        raise UsageError(
+            f"there is no model {text}",
+            "expected a model, a training job, a folder, a model.tar.gz or an address in S3",
+            "see `byoc ps --all`, or train one with `byoc train`",
+        )
+    if isinstance(data, str):
+        return data
+    if data.is_file():
+        return _upload(workspace, data)
+    with tempfile.TemporaryDirectory(prefix="byoc-") as folder:
+        return _upload(workspace, pack(data, Path(folder, MODEL_ARCHIVE)))
 
 
 def _upload(workspace: Workspace, archive: Path) -> str:
@@ -141,7 +133,7 @@ def _upload(workspace: Workspace, archive: Path) -> str:
     with archive.open("rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
-    uri = f"s3://{workspace.default_bucket}/models/{digest.hexdigest()[:16]}/model.tar.gz"
+    uri = f"s3://{workspace.default_bucket}/models/{digest.hexdigest()[:16]}/{MODEL_ARCHIVE}"
     if not workspace.buckets.exists(uri):
         workspace.buckets.copy(uri, archive)
     return uri
@@ -164,13 +156,12 @@ def config_document(
             "VariantName": choice.name,
             "ModelName": find_model(workspace, choice, endpoint, image, env),
             "InitialInstanceCount": int(instances.get(choice.name, instances.get("", 1))),
-            "InstanceType": INSTANCE_TYPE,
+            "InstanceType": STAND_IN_TYPE,
             "InitialVariantWeight": choice.weight,
         }
 
-    stamp = f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}"
     document: Document = {
-        "EndpointConfigName": f"{endpoint[: LONGEST_NAME - len(stamp) - 1]}-{stamp}",
+        "EndpointConfigName": stamped(endpoint, now),
         "ProductionVariants": [variant(choice) for choice in variants],
     }
     if shadows:

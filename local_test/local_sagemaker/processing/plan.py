@@ -14,13 +14,13 @@ from local_sagemaker.engines.base import BASE_DIR, ContainerPlan, Limits, Mount,
 from local_sagemaker.errors import ValidationError
 from local_sagemaker.state.buckets import Buckets
 from local_sagemaker.state.records import Kind
-from local_sagemaker.state.workspace import Workspace
+from local_sagemaker.state.workspace import SESSION_LABEL, Workspace
 from local_sagemaker.training.channel_data import Share, share_of
 from local_sagemaker.training.channels import Channel
 from local_sagemaker.training.cluster import GROUP_NAME, Cluster, plan_cluster
 from local_sagemaker.training.containers import SEPARATORS
 from local_sagemaker.training.local_options import LocalOptions
-from local_sagemaker.training.training_job import JOB_LABEL, SESSION_LABEL
+from local_sagemaker.training.training_job import JOB_LABEL
 
 PROCESSING_DIR = f"{BASE_DIR}/processing"
 DEFAULT_MAX_RUNTIME_SECONDS = 86400

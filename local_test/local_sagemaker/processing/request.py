@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from local_sagemaker.errors import UsageError
+from local_sagemaker.names import STAND_IN_TYPE
 from local_sagemaker.processing.plan import PROCESSING_DIR
 from local_sagemaker.state.buckets import SCHEME, join_uri
 from local_sagemaker.state.workspace import ROLE_ARN, Workspace
-from local_sagemaker.training.request import STAND_IN_TYPE, VOLUME_GB
+from local_sagemaker.training.request import VOLUME_GB
 
 INPUT = re.compile(rf"(?P<name>[^=:]+)=(?P<source>.+):(?P<target>{PROCESSING_DIR}/.+)")
 OUTPUT = re.compile(rf"(?P<name>[^=:]+)=(?P<target>{PROCESSING_DIR}/[^:]+)(:(?P<place>.+))?")

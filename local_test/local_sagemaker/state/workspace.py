@@ -19,6 +19,8 @@ ROLE_ARN = f"arn:{PARTITION}:iam::{ACCOUNT}:role/sagemaker-byoc"
 WORKSPACE_LABEL = "sagemaker-byoc.workspace"
 KIND_LABEL = "sagemaker-byoc.kind"
 NAME_LABEL = "sagemaker-byoc.name"
+# Whose session started it; a test session removes its own.
+SESSION_LABEL = "sagemaker-byoc.session"
 FOLDERS = {
     Kind.TRAINING_JOB: "jobs",
     Kind.PROCESSING_JOB: "processing",

@@ -43,11 +43,6 @@ class Channel:
     seed: int | None = None
     folder: Path | None = None
 
-    @property
-    def reaches(self) -> bool:
-        """Whether the job finds a folder, and not pipes."""
-        return self.mode != "Pipe"
-
     def is_for(self, group: str) -> bool:
         """Whether the hosts of an instance group get it."""
         return not self.groups or group in self.groups

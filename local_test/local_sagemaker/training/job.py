@@ -17,7 +17,6 @@ from local_sagemaker.training.metrics import MetricLog, compile_definitions
 from local_sagemaker.training.plan import (
     DEFAULT_IMAGE,
     JOB_LABEL,
-    SESSION_LABEL,
     TrainingJob,
     plan_container,
     plan_containers,
@@ -25,7 +24,7 @@ from local_sagemaker.training.plan import (
     plan_training_job,
 )
 from local_sagemaker.training.request import DEFAULT_MAX_RUNTIME_SECONDS
-from local_sagemaker.training.result import TrainingResult, collect, failure_reason, newest_model
+from local_sagemaker.training.result import TrainingResult, collect, failure_reason
 from local_sagemaker.training.transitions import Journal
 
 __all__ = [
@@ -33,11 +32,9 @@ __all__ = [
     "DEFAULT_IMAGE",
     "DEFAULT_MAX_RUNTIME_SECONDS",
     "JOB_LABEL",
-    "SESSION_LABEL",
     "TrainingJob",
     "TrainingResult",
     "failure_reason",
-    "newest_model",
     "plan_container",
     "plan_containers",
     "plan_network",

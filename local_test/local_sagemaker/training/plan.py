@@ -36,7 +36,6 @@ from local_sagemaker.training.training_job import (
     CHECKPOINTS,
     JOB_LABEL,
     OUTPUT,
-    SESSION_LABEL,
     SyncedFolder,
     TrainingJob,
 )
@@ -45,7 +44,6 @@ from local_sagemaker.training.warm_pool import CACHE, CACHE_VARIABLE, plan_warm_
 __all__ = [
     "DEFAULT_IMAGE",
     "JOB_LABEL",
-    "SESSION_LABEL",
     "TrainingJob",
     "make_options",
     "make_request",

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from local_sagemaker.names import STAND_IN_TYPE
 from local_sagemaker.state.buckets import join_uri
 from local_sagemaker.state.workspace import ROLE_ARN, Workspace
 from local_sagemaker.training.cluster import GROUP_NAME, GroupRequest
 
 # An instance type that the service knows, for a job that is said to be "local".
-STAND_IN_TYPE = "ml.m5.large"
 VOLUME_GB = 30
 DEFAULT_MAX_RUNTIME_SECONDS = 86400
 GUIDES_VALUE = 256

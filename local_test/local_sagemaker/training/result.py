@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from local_sagemaker.archive import pack_entries
-from local_sagemaker.errors import UsageError
+from local_sagemaker.merge import merge
 from local_sagemaker.state.buckets import join_uri
 from local_sagemaker.training.hosts import HostEnd, StopReason
-from local_sagemaker.training.merge import merge
 from local_sagemaker.training.training_job import TrainingJob
 
 FAILURE_CHARACTERS = 1024
@@ -171,26 +170,6 @@ def read_result(directory: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     return document
-
-
-def newest_model(project_root: Path) -> Path:
-    """The ``model.tar.gz`` of the newest completed job of a project.
-
-    Raises:
-        UsageError: if there is none.
-    """
-    completed = []
-    for job_file in (project_root / ".byoc" / "jobs").glob("*/job.json"):
-        document = json.loads(job_file.read_text(encoding="utf-8"))
-        if document["status"] == "Completed":
-            completed.append((document["ended_at"], Path(document["model_data"])))
-    if not completed:
-        raise UsageError(
-            f"{project_root} has no completed training job",
-            "an endpoint serves a model",
-            "train one with `byoc train`, or name one with --model-data",
-        )
-    return max(completed)[1]
 
 
 def timestamp() -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from local_sagemaker.engines.base import BASE_DIR, Limits
 from local_sagemaker.state.buckets import Buckets, join_uri
+from local_sagemaker.state.workspace import SESSION_LABEL
 from local_sagemaker.training.channel_data import Share, share_of
 from local_sagemaker.training.channels import Channel
 from local_sagemaker.training.chaos import Interruption
@@ -16,7 +17,6 @@ from local_sagemaker.training.local_options import AFTER_FAILURE_SECONDS, STOP_G
 from local_sagemaker.training.request import DEFAULT_MAX_RUNTIME_SECONDS
 from local_sagemaker.training.warm_pool import WarmPool
 
-SESSION_LABEL = "sagemaker-byoc.session"
 JOB_LABEL = "sagemaker-byoc.job"
 CHECKPOINTS = f"{BASE_DIR}/checkpoints"
 OUTPUT = f"{BASE_DIR}/output"

@@ -11,20 +11,13 @@ from typing import Any
 from local_sagemaker.api.documents import merge
 from local_sagemaker.api.operations import call
 from local_sagemaker.api.validation import validate
+from local_sagemaker.content_types import content_type_of
 from local_sagemaker.errors import UsageError
-from local_sagemaker.names import make_job_name
+from local_sagemaker.model_choice import MODEL_ARCHIVE, find_model_data, newest_model
+from local_sagemaker.names import STAND_IN_TYPE, make_job_name
 from local_sagemaker.state.buckets import SCHEME, join_uri
 from local_sagemaker.state.records import Kind
 from local_sagemaker.state.workspace import Workspace
-from local_sagemaker.training.result import newest_model
-
-INSTANCE_TYPE = "ml.m5.large"
-CONTENT_TYPES = {
-    ".csv": "text/csv",
-    ".json": "application/json",
-    ".jsonl": "application/jsonlines",
-    ".npy": "application/x-npy",
-}
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,7 @@ def want(
         "TransformJobName": name,
         "TransformInput": _input(sources.input, asked, place, links),
         "TransformOutput": _output(sources.output, asked, place, links),
-        "TransformResources": {"InstanceType": INSTANCE_TYPE, "InstanceCount": 1} | asked.get("TransformResources", {}),
+        "TransformResources": {"InstanceType": STAND_IN_TYPE, "InstanceCount": 1} | asked.get("TransformResources", {}),
     }
     model = None
     if sources.model is not None or "ModelName" not in asked:
@@ -140,7 +133,7 @@ def _input(text: str | None, asked: Mapping[str, Any], place: str, links: dict[s
 def _guess(path: Path) -> str | None:
     """The content type of a file, or of a folder whose files are all of a kind."""
     files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
-    kinds = {CONTENT_TYPES.get(file.with_suffix("").suffix if file.suffix == ".gz" else file.suffix) for file in files}
+    kinds = {content_type_of(file) for file in files}
     return kinds.pop() if len(kinds) == 1 else None
 
 
@@ -168,26 +161,14 @@ def _model(
     text = sources.model
     if text is not None and workspace.store.find(Kind.MODEL, text):
         return text, None
-    archive = newest_model(workspace.root) if text is None else _archive(workspace, text)
-    uri = join_uri(place, "model", "model.tar.gz")
-    links[uri] = archive
+    data = newest_model(workspace.root) if text is None else find_model_data(workspace, text)
+    if data is None or not str(data).endswith(".tar.gz"):
+        raise UsageError(
+            f"there is no model {text}",
+            "expected the name of a model or of a training job that has completed, or a model.tar.gz",
+            "train one with `byoc train`, or correct --model",
+        )
+    uri = data if isinstance(data, str) else join_uri(place, "model", MODEL_ARCHIVE)
+    if isinstance(data, Path):
+        links[uri] = data
     return job, {"ModelName": job, "PrimaryContainer": {"Image": sources.image, "ModelDataUrl": uri}}
-
-
-def _archive(workspace: Workspace, text: str) -> Path:
-    """The ``model.tar.gz`` of a training job, or the file itself."""
-    path = Path(text).expanduser().resolve()
-    if path.is_file():
-        return path
-    jobs = workspace.store.find(Kind.TRAINING_JOB, text)
-    artifacts = jobs[0].description.get("ModelArtifacts", {}).get("S3ModelArtifacts") if jobs else None
-    if artifacts and workspace.buckets.exists(artifacts):
-        return workspace.buckets.path(artifacts)
-    kept = workspace.directory_of(Kind.TRAINING_JOB, text) / "model.tar.gz" if "/" not in text else path
-    if kept.is_file():
-        return kept
-    raise UsageError(
-        f"there is no model {text}",
-        "expected the name of a model or of a training job that has completed, or a model.tar.gz",
-        "train one with `byoc train`, or correct --model",
-    )

@@ -7,8 +7,8 @@ import textwrap
 
 import pytest
 from local_sagemaker.engines import ContainerPlan, ProcessEngine
+from local_sagemaker.state.workspace import SESSION_LABEL
 from local_sagemaker.testing import clean_engine, remove_leftovers, session_name
-from local_sagemaker.training.job import SESSION_LABEL
 
 from tests.support.places import HARNESS, RUNTIME
 from tests.support.waiting import wait_until

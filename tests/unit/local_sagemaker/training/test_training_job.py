@@ -13,10 +13,10 @@ import pytest
 from local_sagemaker.engines import ProcessEngine
 from local_sagemaker.engines.process_tree import ProcessEntry, belonging_to
 from local_sagemaker.errors import EngineMissingError, UsageError
+from local_sagemaker.model_choice import newest_model
 from local_sagemaker.project import read_project
 from local_sagemaker.training.job import (
     failure_reason,
-    newest_model,
     plan_container,
     plan_training_job,
     run_training_job,

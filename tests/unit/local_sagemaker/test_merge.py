@@ -4,7 +4,7 @@ import os
 import tarfile
 
 from local_sagemaker.archive import pack_entries
-from local_sagemaker.training.merge import merge
+from local_sagemaker.merge import merge
 
 
 def host(tmp_path, name, **files):
