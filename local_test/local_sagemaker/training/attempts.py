@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
+from pathlib import Path
 from typing import BinaryIO
 
 from local_sagemaker.archive import copy_code, remove_tree
-from local_sagemaker.engines.base import Engine, Running
+from local_sagemaker.engines.base import BASE_DIR, Engine, Running
 from local_sagemaker.engines.overlay import make_changes
 from local_sagemaker.logs import CommonLog, LogPump, Sink, StreamSink
 from local_sagemaker.training.attempt_log import FileSink
@@ -25,6 +26,7 @@ from local_sagemaker.training.metrics import MetricLog, Tee
 from local_sagemaker.training.pipes import filled_pipes
 from local_sagemaker.training.platform_files import write_platform_files
 from local_sagemaker.training.result import timestamp
+from local_sagemaker.training.submitted_source import bring_source
 from local_sagemaker.training.training_job import TrainingJob
 from local_sagemaker.training.transitions import Journal
 
@@ -75,8 +77,14 @@ class Run:
         return Tee(own, self.common.sink(host), self.metrics.sink(host))
 
 
-def prepare_job_directory(job: TrainingJob, network_interface: str) -> None:
-    """Make each host's folders, the platform's documents, and a copy of the code as it is now."""
+def prepare_job_directory(job: TrainingJob, network_interface: str, in_containers: bool = True) -> None:
+    """Make each host's folders, the platform's documents, and a copy of the code as it is now.
+
+    Args:
+        job: whose folders.
+        network_interface: what the documents call it.
+        in_containers: whether the folders are seen below /opt/ml, not where they are.
+    """
     interface = "lo" if job.network == "none" and job.is_alone else network_interface
     for host in job.hosts:
         directory = job.host_directory(host)
@@ -88,9 +96,8 @@ def prepare_job_directory(job: TrainingJob, network_interface: str) -> None:
             if mount.changes is not None:
                 make_changes(mount.changes)
         channels = [channel for channel, _ in job.channels_of(host)]
-        write_platform_files(
-            directory / "input" / "config", job.hyperparameters, channels, interface, job.cluster, host
-        )
+        sent = bring_source(job, host, Path(BASE_DIR) if in_containers else directory)
+        write_platform_files(directory / "input" / "config", sent, channels, interface, job.cluster, host)
         if job.code is not None:
             copy_code(job.code, directory / "code")
 
@@ -176,7 +183,7 @@ def _attempt(run: Run) -> Attempt:
 
 def _prepare(run: Run) -> list[CheckpointSync]:
     job = run.job
-    prepare_job_directory(job, run.engine.network_interface)
+    prepare_job_directory(job, run.engine.network_interface, in_containers=run.engine.name != "process")
     show_folders(job)
     download_channels(job, run.engine)
     if job.warm_pool is not None and job.warm_pool.open(job.hosts):

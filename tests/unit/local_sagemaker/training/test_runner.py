@@ -185,6 +185,30 @@ def test_a_prefix_of_the_buckets_is_a_channel_that_the_job_may_write_to(create, 
     assert workspace.buckets.read_bytes("s3://bucket/data/a.csv") == b"kept"
 
 
+@pytest.mark.parametrize("quoted", [True, False])
+def test_source_that_an_sdk_uploaded_is_found_by_the_container(create, run, workspace, quoted):
+    """12.2, 12.5: the archive in the local buckets is there as a file, and the request stays what it was."""
+    uri = "s3://bucket/job/source/sourcedir.tar.gz"
+    workspace.buckets.put_bytes(uri, b"an archive")
+    sent = json.dumps(uri) if quoted else uri
+    program = BASE + (
+        'import json; sent = json.loads((base / "input/config/hyperparameters.json").read_text()); '
+        f'place = sent["sagemaker_submit_directory"]; place = json.loads(place) if {quoted} else place; '
+        "print(pathlib.Path(place).read_text())"
+    )
+    described = run(create(program, HyperParameters={"sagemaker_submit_directory": sent}))
+    assert described["TrainingJobStatus"] == "Completed"
+    assert "an archive" in log_of(workspace)
+    assert described["HyperParameters"]["sagemaker_submit_directory"] == sent
+
+
+def test_source_elsewhere_is_the_containers_to_fetch(create, run, workspace):
+    sent = "s3://not-here/sourcedir.tar.gz"
+    program = BASE + 'print((base / "input/config/hyperparameters.json").read_text())'
+    run(create(program, HyperParameters={"sagemaker_submit_directory": sent}))
+    assert sent in log_of(workspace)
+
+
 def test_folders_for_tensorboard_are_carried_to_s3(create, run, workspace):
     """6.6."""
     program = BASE + '(base / "output" / "tensorboard" / "events").write_text("e")'
