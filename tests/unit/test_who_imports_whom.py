@@ -1,6 +1,9 @@
 """The layers: which module may import which, read from the source without running it."""
 
 import ast
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,8 +129,6 @@ def test_sagemaker_training_is_imported_only_when_it_is_needed(runtime: list[Imp
 
 def test_training_imports_the_standard_library_only(runtime: list[Import]) -> None:
     """The time to a script's first line is paid by every job."""
-    import sys
-
     for one in runtime:
         if one.importer.startswith("sagemaker_byoc.training") and not one.deferred:
             assert one.imported.split(".")[0] in {*sys.stdlib_module_names, "sagemaker_byoc"}, one
@@ -171,3 +172,101 @@ def test_executables_stay_a_few_lines(name: str) -> None:
     lines = [line for line in (RUNTIME / name).read_text().splitlines() if line.strip()]
     assert len(lines) <= 8
     assert lines[0] == "#!/usr/bin/env python3"
+
+
+KINDS = {"training", "processing", "transform", "tuning", "hosting"}
+# A processing job has a training job's hosts and inputs, a tuning job makes training jobs, a transform job serves a model.
+MEANT = {("processing", "training"), ("tuning", "training"), ("transform", "hosting")}
+# Names of hosts and the documents in a container are the platform's: byoc check needs them, and no job.
+OF_CONFORMANCE = {"local_sagemaker.training.cluster", "local_sagemaker.training.platform_files"}
+HEAVY = [
+    "boto3",
+    "botocore",
+    "docker",
+    "httpx",
+    "matplotlib",
+    "numpy",
+    "optuna",
+    "requests",
+    "scipy",
+    "sqlalchemy",
+    "torch",
+]
+QUICK = [["--help"], ["ps"], ["endpoint", "--help"], ["train", "--help"], ["logs", "--help"]]
+
+
+def room_of(module: str) -> str:
+    """The package of the harness that a module is in, or the module itself where it is in none."""
+    return module.removeprefix("local_sagemaker").removeprefix(".").partition(".")[0]
+
+
+def crossings(harness: list[Import], rooms: set[str]) -> set[tuple[str, str]]:
+    """Which of the harness's rooms import others, from these rooms, deferred imports too."""
+    ours = [(room_of(one.importer), room_of(one.imported)) for one in _of(harness, "local_sagemaker")]
+    return {(importer, imported) for importer, imported in ours if importer in rooms and importer != imported}
+
+
+def test_what_all_kinds_stand_on_knows_none_of_them(harness: list[Import]) -> None:
+    """Engines know no records, records no requests, and none of them a job or an endpoint."""
+    below = {
+        "engines": {"errors"},
+        "state": {"engines", "errors", "machine_faults", "progress"},
+        "api": {"errors", "state"},
+    }
+    for room, allowed in below.items():
+        assert {imported for _, imported in crossings(harness, {room})} <= allowed
+
+
+def test_kinds_import_each_other_only_where_it_is_meant(harness: list[Import]) -> None:
+    found = crossings(harness, KINDS)
+    assert {one for one in found if one[1] in {*KINDS, "cli", "conformance"}} == MEANT
+
+
+def test_nothing_imports_the_command_line(harness: list[Import]) -> None:
+    importers = {room_of(one.importer) for one in _of(harness, "local_sagemaker.cli")}
+    assert importers <= {"cli", "__main__"}
+
+
+def test_conformance_stands_by_itself(harness: list[Import]) -> None:
+    """It judges any image: what runs jobs here would judge itself."""
+    of_kinds = {
+        one.imported
+        for kind in KINDS
+        for one in _of(harness, f"local_sagemaker.{kind}")
+        if room_of(one.importer) == "conformance"
+    }
+    assert of_kinds <= OF_CONFORMANCE
+    importers = {room_of(one.importer) for one in _of(harness, "local_sagemaker.conformance")}
+    assert importers <= {"cli", "conformance"}
+
+
+def test_dockers_library_is_known_to_its_rooms_only(harness: list[Import]) -> None:
+    for one in _of(harness, "docker"):
+        known = one.importer in {"local_sagemaker.engines.docker", "local_sagemaker.conformance.containers"}
+        assert known or (one.importer == "local_sagemaker.push" and one.deferred), one
+
+
+@pytest.mark.parametrize("package", ["boto3", "botocore", "optuna", "scipy", "matplotlib", "sqlalchemy", "aiohttp"])
+def test_heavy_libraries_are_imported_when_they_are_needed(harness: list[Import], package: str) -> None:
+    """The plot is a room that is imported for a plot."""
+    eager = {one.importer for one in _of(harness, package) if not one.deferred}
+    assert eager <= ({"local_sagemaker.tuning.plot"} if package == "matplotlib" else set())
+    assert all(one.deferred for one in _of(harness, "local_sagemaker.tuning.plot"))
+
+
+@pytest.mark.parametrize("arguments", QUICK, ids=" ".join)
+def test_a_quick_verb_pays_for_no_library_that_it_does_not_use(arguments: list[str], tmp_path: Path) -> None:
+    """Where Docker does not answer, its library is not needed either."""
+    program = (
+        "import sys\n"
+        "from local_sagemaker.cli import byoc\n"
+        f"byoc({arguments!r}, standalone_mode=False)\n"
+        f"print('imported', sorted(set({HEAVY!r}) & set(sys.modules)))\n"
+    )
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(RUNTIME.parent), str(HARNESS.parent)])}
+    environ["DOCKER_HOST"] = f"unix://{tmp_path}/no-docker-here.sock"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "imported []"

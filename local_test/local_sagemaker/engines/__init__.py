@@ -45,8 +45,8 @@ __all__ = [
 ]
 
 EngineName = Literal["auto", "docker", "process"]
-DOCKER_SOCKET = Path("/var/run/docker.sock")
-DOCKER_ADDRESS = "DOCKER_HOST"
+SOCKET = "unix://"
+DOCKER_SOCKET = f"{SOCKET}/var/run/docker.sock"
 
 
 def __getattr__(name: str) -> Any:
@@ -60,7 +60,8 @@ def __getattr__(name: str) -> Any:
 
 def docker_answers() -> bool:
     """Whether a Docker engine answers on this machine."""
-    if not os.environ.get(DOCKER_ADDRESS) and not DOCKER_SOCKET.exists():
+    address = os.environ.get("DOCKER_HOST") or DOCKER_SOCKET
+    if address.startswith(SOCKET) and not Path(address.removeprefix(SOCKET)).exists():
         return False
     from local_sagemaker.engines.docker import answers  # noqa: PLC0415 - see above
 
