@@ -272,7 +272,7 @@ def test_gzip_objects_are_unpacked_on_the_way(transform):
     assert done.outputs == {"x.gz.out": b"A,1\nB,2\nC,3\n"}
 
 
-@pytest.mark.parametrize("data", [b"no gzip", gzip.compress(ROWS * 100)[:-12]])
+@pytest.mark.parametrize("data", [b"no gzip", gzip.compress(ROWS * 100)[:-12]], ids=["no gzip", "torn"])
 def test_a_torn_gzip_object_fails_and_leaves_no_output(transform, data):
     """15.38."""
     done = transform({"x.gz": data, "y.gz": gzip.compress(ROWS)}, split="Line", compression="Gzip")
