@@ -175,7 +175,7 @@ def test_executables_stay_a_few_lines(name: str) -> None:
 
 
 KINDS = {"training", "processing", "transform", "tuning", "hosting"}
-# A processing job has a training job's hosts and inputs, a tuning job makes training jobs, a transform job serves a model.
+# A processing job has a training job's hosts and inputs; tuning makes training jobs; a transform job serves a model.
 MEANT = {("processing", "training"), ("tuning", "training"), ("transform", "hosting")}
 # Names of hosts and the documents in a container are the platform's: byoc check needs them, and no job.
 OF_CONFORMANCE = {"local_sagemaker.training.cluster", "local_sagemaker.training.platform_files"}

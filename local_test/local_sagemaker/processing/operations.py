@@ -5,13 +5,12 @@ Source: API reference, CreateProcessingJob, DescribeProcessingJob, ListProcessin
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from local_sagemaker.api.answers import list_page, prune
-from local_sagemaker.errors import ValidationError
 from local_sagemaker.processing.plan import DEFAULT_MAX_RUNTIME_SECONDS, plan_processing_job
-from local_sagemaker.state.records import Kind, end
+from local_sagemaker.state.records import Kind
+from local_sagemaker.state.stop import stop_job
 from local_sagemaker.training.local_options import LocalOptions, write_local_options
 
 if TYPE_CHECKING:
@@ -73,14 +72,5 @@ def stop_processing_job(workspace: Workspace, request: dict[str, Any]) -> dict[s
         ResourceNotFoundError: if there is none.
         ValidationError: if it has ended.
     """
-    name = request["ProcessingJobName"]
-    record = workspace.store.get(KIND, name)
-    if record.is_final:
-        raise ValidationError(
-            f"The request was rejected because the processing job is in status {record.status}.", "see `byoc ps --all`"
-        )
-    if record.runner is None:
-        workspace.store.change(KIND, name, lambda description: end(KIND, description, "Stopped", time.time()))
-    else:
-        workspace.store.request_stop(KIND, name)
+    stop_job(workspace, KIND, request["ProcessingJobName"])
     return {}

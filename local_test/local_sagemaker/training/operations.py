@@ -12,7 +12,8 @@ from local_sagemaker.api.answers import list_page, prune
 from local_sagemaker.archive import remove_tree
 from local_sagemaker.errors import ValidationError
 from local_sagemaker.state.buckets import join_uri
-from local_sagemaker.state.records import Kind, end
+from local_sagemaker.state.records import Kind
+from local_sagemaker.state.stop import stop_job
 from local_sagemaker.training.local_options import LocalOptions, write_local_options
 from local_sagemaker.training.plan import plan_from_request
 from local_sagemaker.training.request import DEFAULT_MAX_RUNTIME_SECONDS
@@ -107,17 +108,7 @@ def stop_training_job(workspace: Workspace, request: dict[str, Any]) -> dict[str
         ResourceNotFoundError: if there is none.
         ValidationError: if it has ended.
     """
-    name = request["TrainingJobName"]
-    record = workspace.store.get(KIND, name)
-    if record.is_final:
-        raise ValidationError(
-            f"The request was rejected because the training job is in status {record.status}.",
-            f"see `byoc ps --all`, or {workspace.directory_of(KIND, name)}",
-        )
-    if record.runner is None:
-        workspace.store.change(KIND, name, lambda description: end(KIND, description, "Stopped", time.time()))
-    else:
-        workspace.store.request_stop(KIND, name)
+    stop_job(workspace, KIND, request["TrainingJobName"])
     return {}
 
 

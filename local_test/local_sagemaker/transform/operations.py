@@ -6,6 +6,7 @@ from typing import Any
 
 from local_sagemaker.errors import ValidationError
 from local_sagemaker.state.records import Kind, Record
+from local_sagemaker.state.stop import stop_job
 from local_sagemaker.state.workspace import Workspace
 from local_sagemaker.transform.plan import (
     find_objects,
@@ -135,12 +136,5 @@ def stop_transform_job(workspace: Workspace, request: dict[str, Any]) -> dict[st
         ResourceNotFoundError: if there is none of this name.
         ValidationError: if it has ended.
     """
-    name = request["TransformJobName"]
-    record = workspace.store.get(KIND, name)
-    if record.is_final:
-        raise ValidationError(
-            f"The request was rejected because the transform job is in status {record.status}.",
-            "only a job in progress can be stopped",
-        )
-    workspace.store.request_stop(KIND, name)
+    stop_job(workspace, KIND, request["TransformJobName"])
     return {}

@@ -6,13 +6,13 @@ StopHyperParameterTuningJob, ListTrainingJobsForHyperParameterTuningJob.
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from local_sagemaker.api.answers import list_page
 from local_sagemaker.errors import ValidationError
-from local_sagemaker.state.records import Kind, Record, end
+from local_sagemaker.state.records import Kind, Record
+from local_sagemaker.state.stop import stop_job
 from local_sagemaker.training.local_options import LocalOptions, write_local_options
 from local_sagemaker.training.metrics import compile_definitions
 from local_sagemaker.tuning.completion import read_completion_criteria
@@ -115,17 +115,7 @@ def stop_tuning_job(workspace: Workspace, request: dict[str, Any]) -> dict[str, 
         ResourceNotFoundError: if there is none.
         ValidationError: if it has ended.
     """
-    name = request["HyperParameterTuningJobName"]
-    record = workspace.store.get(KIND, name)
-    if record.is_final:
-        raise ValidationError(
-            f"The request was rejected because the hyperparameter tuning job is in status {record.status}.",
-            f"see `byoc ps --all`, or {workspace.directory_of(KIND, name)}",
-        )
-    if record.runner is None:
-        workspace.store.change(KIND, name, lambda description: end(KIND, description, "Stopped", time.time()))
-    else:
-        workspace.store.request_stop(KIND, name)
+    stop_job(workspace, KIND, request["HyperParameterTuningJobName"])
     return {}
 
 
