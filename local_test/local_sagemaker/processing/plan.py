@@ -14,7 +14,7 @@ from local_sagemaker.engines.base import BASE_DIR, ContainerPlan, Limits, Mount,
 from local_sagemaker.errors import ValidationError
 from local_sagemaker.state.buckets import Buckets
 from local_sagemaker.state.records import Kind
-from local_sagemaker.state.workspace import SESSION_LABEL, Workspace
+from local_sagemaker.state.workspace import SESSION_LABEL, Workspace, container_name
 from local_sagemaker.training.channel_data import Share, share_of
 from local_sagemaker.training.channels import Channel
 from local_sagemaker.training.cluster import GROUP_NAME, Cluster, plan_cluster
@@ -188,7 +188,7 @@ def plan_network(job: ProcessingJob) -> NetworkPlan | None:
     """The network on which the job's hosts find each other, or None for a host that is alone."""
     if job.is_alone:
         return None
-    return NetworkPlan(f"byoc-process-{job.name}", job.hosts, job.network == "none", job.labels)
+    return NetworkPlan(container_name("process", job.labels, job.name), job.hosts, job.network == "none", job.labels)
 
 
 def plan_containers(job: ProcessingJob, addresses: Mapping[str, str] | None = None) -> dict[str, ContainerPlan]:
@@ -196,7 +196,7 @@ def plan_containers(job: ProcessingJob, addresses: Mapping[str, str] | None = No
     network = plan_network(job)
     return {
         host: ContainerPlan(
-            name=f"byoc-process-{job.name}" if job.is_alone else f"byoc-process-{job.name}-{host}",
+            name=container_name("process", job.labels, job.name, *([] if job.is_alone else [host])),
             command="process",
             image=job.image,
             base_directory=job.host_directory(host),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -99,3 +100,14 @@ class Workspace:
     def arn(self, kind: Kind, name: str) -> str:
         """The resource's ARN."""
         return f"arn:{PARTITION}:sagemaker:{self.region}:{ACCOUNT}:{kind.arn_noun}/{name.lower()}"
+
+
+def container_name(what: str, labels: Mapping[str, str], *names: str) -> str:
+    """Unique on this machine, where two projects may have jobs of one name at once.
+
+    Args:
+        what: the verb.
+        labels: the container's, of which the project's is part of the name.
+        names: the job's, and the host's where there are several.
+    """
+    return "-".join(filter(None, ("byoc", what, labels.get(WORKSPACE_LABEL), *names)))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from local_sagemaker.engines.base import BASE_DIR, ContainerPlan, Mount, NetworkPlan
+from local_sagemaker.state.workspace import container_name
 from local_sagemaker.training.channel_data import Share
 from local_sagemaker.training.channels import Channel
 from local_sagemaker.training.training_job import OUTPUT, SyncedFolder, TrainingJob
@@ -21,7 +22,7 @@ def plan_network(job: TrainingJob) -> NetworkPlan | None:
     if job.is_alone:
         return None
     # Isolated hosts of one job reach each other all the same: the platform says so.
-    return NetworkPlan(f"byoc-train-{job.name}", job.hosts, job.network == "none", job.labels)
+    return NetworkPlan(container_name("train", job.labels, job.name), job.hosts, job.network == "none", job.labels)
 
 
 def plan_containers(job: TrainingJob, addresses: Mapping[str, str] | None = None) -> dict[str, ContainerPlan]:
@@ -49,7 +50,7 @@ def plan_container(job: TrainingJob, host: str) -> ContainerPlan:
         mounts.append(Mount(directory / "code", f"{BASE_DIR}/code"))
     network = plan_network(job)
     return ContainerPlan(
-        name=f"byoc-train-{job.name}" if job.is_alone else f"byoc-train-{job.name}-{host}",
+        name=container_name("train", job.labels, job.name, *([] if job.is_alone else [host])),
         command="train",
         image=job.image,
         base_directory=directory,

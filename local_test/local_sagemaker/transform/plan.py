@@ -12,7 +12,7 @@ from local_sagemaker.engines.base import BASE_DIR, ContainerPlan, Mount
 from local_sagemaker.errors import UsageError, ValidationError
 from local_sagemaker.state.buckets import join_uri, split_uri
 from local_sagemaker.state.records import Kind, Record
-from local_sagemaker.state.workspace import Workspace
+from local_sagemaker.state.workspace import Workspace, container_name
 from local_sagemaker.transform.data_processing import DataProcessing, format_of
 from local_sagemaker.transform.jsonpath import JsonPath, JsonPathSyntaxError, parse
 from local_sagemaker.transform.splitting import SplitType
@@ -155,7 +155,7 @@ def plan_container(plan: TransformPlan, host: int, place: int) -> ContainerPlan:
         "SAGEMAKER_BATCH_STRATEGY": next((k for k, v in STRATEGIES.items() if v == plan.demands.strategy), None),
     }
     return ContainerPlan(
-        name=f"byoc-transform-{plan.name}-{name}",
+        name=container_name("transform", plan.labels, plan.name, name),
         command="serve",
         image=container.image,
         base_directory=plan.directory / name,

@@ -1,10 +1,13 @@
 """A job of several hosts on paper, and what is said about one that failed."""
 
+from dataclasses import replace
+
 import pytest
 from local_sagemaker.engines import DockerEngine, Limits
 from local_sagemaker.errors import UsageError
 from local_sagemaker.names import parse_size
 from local_sagemaker.project import read_project
+from local_sagemaker.state.workspace import WORKSPACE_LABEL
 from local_sagemaker.training.hosts import HostEnd
 from local_sagemaker.training.plan import plan_containers, plan_network, plan_training_job
 from local_sagemaker.training.result import collect, explain
@@ -115,3 +118,13 @@ def test_a_failure_before_ctrl_c_stays_a_failure_and_a_stopped_job_is_none(plan)
     assert collect(job, "docker", stopped, "Stopped", "", 0.0).secondary_status == "Stopped"
     result = collect(job, "docker", failed, "Stopped", "", 0.0)
     assert (result.status, result.secondary_status, result.exit_code) == ("Failed", "Failed", 1)
+
+
+def test_jobs_of_one_name_in_two_projects_have_containers_and_networks_of_their_own(plan):
+    one, other = (replace(plan(hosts=2), own_labels={WORKSPACE_LABEL: project}) for project in ("aaaa", "bbbb"))
+    assert [container.name for container in plan_containers(one).values()] == [
+        "byoc-train-aaaa-job-algo-1",
+        "byoc-train-aaaa-job-algo-2",
+    ]
+    assert plan_containers(other)["algo-1"].name == "byoc-train-bbbb-job-algo-1"
+    assert plan_network(one).name != plan_network(other).name
