@@ -3,7 +3,7 @@
 import signal
 import sys
 
-from local_sagemaker.hosting.router import RouterThread
+from local_sagemaker.hosting.router_thread import RouterThread
 from local_sagemaker.hosting.routing import Container, Instance, RoutingTable, Variant
 
 instance = Instance("AllTraffic/1", (Container(sys.argv[1], int(sys.argv[2])),))

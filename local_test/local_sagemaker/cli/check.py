@@ -16,7 +16,8 @@ from local_sagemaker.conformance.containers import Containers
 from local_sagemaker.conformance.findings import Report
 from local_sagemaker.conformance.image import capabilities
 from local_sagemaker.conformance.report import list_rules, reference, show, write_junit
-from local_sagemaker.conformance.rules import GROUPS, Rule, choose_rules
+from local_sagemaker.conformance.rule import GROUPS, Rule
+from local_sagemaker.conformance.rules import choose_rules
 from local_sagemaker.conformance.subject import STARTUP_SECONDS, TRAINING_SECONDS, Payload, Subject
 from local_sagemaker.conformance.suite import check_image, plan_check
 from local_sagemaker.errors import ContractViolationError, UsageError

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from local_sagemaker.conformance.containers import Setup
 from local_sagemaker.conformance.findings import Finding, passed, skipped, violated
+from local_sagemaker.conformance.setup import Setup
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from local_sagemaker.conformance.containers import Setup
+from local_sagemaker.conformance.setup import Setup
 from local_sagemaker.engines.base import BASE_DIR
 from local_sagemaker.training.cluster import plan_cluster
 from local_sagemaker.training.platform_files import resource_config

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from local_sagemaker.conformance.rules import BY_ID, Rule, Severity
+from local_sagemaker.conformance.rule import Rule, Severity
+from local_sagemaker.conformance.rules import BY_ID
 
 Outcome = Literal["passed", "violated", "skipped"]
 

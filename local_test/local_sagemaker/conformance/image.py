@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from local_sagemaker.conformance.findings import Finding, decided, passed, skipped, violated
-from local_sagemaker.conformance.rules import CAPABILITIES, LABEL_PREFIX
+from local_sagemaker.conformance.rule import CAPABILITIES, LABEL_PREFIX
 
 GB = 1024**3
 SERVERLESS_BYTES = 10 * GB

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from local_sagemaker.conformance.rules import GROUPS, Group, Rule
+from local_sagemaker.conformance.rule import GROUPS, Group, Rule
 
 if TYPE_CHECKING:
     from rich.console import Console

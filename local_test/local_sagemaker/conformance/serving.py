@@ -11,10 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from local_sagemaker.conformance.conditions import Condition, Trial, attribute, impose_all
-from local_sagemaker.conformance.containers import Container, Containers, RefusedError, Setup, main_processes
+from local_sagemaker.conformance.container import Container, main_processes
+from local_sagemaker.conformance.containers import Containers, RefusedError
 from local_sagemaker.conformance.exchange import Answer, HalfSent, ask, ping
 from local_sagemaker.conformance.findings import Finding, decided, passed, skipped, violated
 from local_sagemaker.conformance.invocations import Server, examine_requests
+from local_sagemaker.conformance.setup import Setup
+from local_sagemaker.conformance.signals import await_stop
 from local_sagemaker.conformance.subject import Payload, Subject
 from local_sagemaker.engines.base import BASE_DIR
 
@@ -27,6 +30,10 @@ POLL_SECONDS = 0.1
 ELSEWHERE_SECONDS = 30.0
 # A payload that takes longer is a request under way; a faster one is held back half-way.
 SLOW_SECONDS = 0.5
+# What a start without a model gets: more than one with a model takes.
+USUAL_SECONDS = 15.0
+LEAST_SECONDS = 3.0
+MORE_THAN_USUAL = 1.5
 BEFORE_SIGNAL_SECONDS = 0.3
 UNDER_WAY_SECONDS = 1.0
 # From a process's death until the container has ended, or answers again.
@@ -64,12 +71,14 @@ class Serving:
         subject: the image and what was given for it.
         model: the model's folder, or None where there is none.
         capabilities: what the labels promise.
+        starts: seconds of the starts that were ready, as they come.
     """
 
     containers: Containers
     subject: Subject
     model: Path | None
     capabilities: frozenset[str] = field(default_factory=frozenset)
+    starts: list[float] = field(default_factory=list)
 
     @property
     def setup(self) -> Setup:
@@ -144,10 +153,15 @@ def await_ready(container: Container, limit: float) -> Readiness:
 
 
 @contextmanager
-def serving(containers: Containers, setup: Setup, limit: float) -> Iterator[tuple[Container, Readiness]]:
-    """A server for the length of a block, once it is ready or known not to become so."""
+def serving(
+    containers: Containers, setup: Setup, limit: float, starts: list[float] | None = None
+) -> Iterator[tuple[Container, Readiness]]:
+    """A server for the length of a block, once it is ready or known not to become so; its time is added to ``starts``."""
     with containers.started(setup) as container:
-        yield container, await_ready(container, limit)
+        readiness = await_ready(container, limit)
+        if readiness.ready and starts is not None:
+            starts.append(readiness.seconds)
+        yield container, readiness
 
 
 def examine_start(bench: Serving) -> Iterator[Finding]:
@@ -197,9 +211,11 @@ def examine_stop(container: Container, payload: Payload | None) -> Iterator[Find
     usual, answer = answers
     came = f"sent before SIGTERM, usually: {usual}; came: {answer}"
     yield decided("BYOC-S022", answer.status == usual.status, came, container.last_lines())
-    ended = container.ended_within(STOP_SECONDS - (time.monotonic() - sent))
-    yield decided("BYOC-S023", ended, f"it still ran {STOP_SECONDS:g} s after SIGTERM", container.last_lines())
-    if ended:
+    stop = await_stop(container, STOP_SECONDS - (time.monotonic() - sent))
+    ran_on = f"it still ran {time.monotonic() - sent:.0f} s after SIGTERM"
+    why = ["process 1 neither handles SIGTERM nor waits for it"] if stop.deaf else []
+    yield decided("BYOC-S023", stop.ended, ran_on, *why, container.last_lines())
+    if stop.ended:
         yield decided("BYOC-S024", container.exit_code == 0, f"exit code {container.exit_code}")
     else:
         yield skipped("BYOC-S024", "it does not end: BYOC-S023")
@@ -230,19 +246,26 @@ def under_way(address: tuple[str, int], payload: Payload) -> Iterator[list[Answe
 def examine_deaths(bench: Serving) -> Iterator[Finding]:
     """Kill each of process 1's children, one after the other, and see what becomes of the server."""
     killed: set[str] = set()
+    spared: set[str] = set()
     wrong: list[str] = []
-    while len(killed) < MOST_KILLED and not wrong:
-        with serving(bench.containers, bench.as_deployed, bench.subject.startup_seconds) as (container, readiness):
+    first = True
+    while not wrong and (first or (spared and len(killed) < MOST_KILLED)):
+        with serving(bench.containers, bench.as_deployed, bench.subject.startup_seconds, bench.starts) as (
+            container,
+            readiness,
+        ):
             if not readiness.ready:
                 yield skipped("BYOC-S025", "the server does not become ready: BYOC-S001")
                 return
-            names = killed | set()
-            for name, evidence in _deaths(container, bench.subject.payload, killed):
-                names.add(name)
+            there = {one.name for one in main_processes(container.processes())}
+            known = set(killed)
+            for name, evidence in _deaths(container, bench.subject.payload, known):
+                killed.add(name)
                 wrong += evidence
-        if names == killed:
+        spared = there - killed
+        if killed == known:
             break
-        killed = names
+        first = False
     if not killed:
         yield skipped("BYOC-S025", "process 1 has no children, or the image no shell to kill them with")
         return
@@ -286,13 +309,14 @@ def _is_well(address: tuple[str, int], payload: Payload | None) -> bool:
     return ask(address, "POST", "/invocations", payload.body, {"Content-Type": payload.content_type}, 10).ok
 
 
-def examine_empty_model(bench: Serving, usual_seconds: float = 10.0) -> Iterator[Finding]:
+def examine_empty_model(bench: Serving) -> Iterator[Finding]:
     """No model at all: to fail is fine, to say that all is well is not."""
     payload = bench.subject.payload
     if payload is None:
         return
     setup = replace(bench.as_deployed, folders={}, read_only=(MODEL,))
-    limit = min(bench.subject.startup_seconds, max(10.0, 3 * usual_seconds))
+    usual = max(bench.starts, default=USUAL_SECONDS)
+    limit = min(bench.subject.startup_seconds, max(LEAST_SECONDS, MORE_THAN_USUAL * usual))
     with serving(bench.containers, setup, limit) as (container, readiness):
         if not readiness.ready:
             yield passed("BYOC-S032", "it does not become ready")
@@ -307,7 +331,7 @@ def examine_other_port(bench: Serving) -> Iterator[Finding]:
     told = {"SAGEMAKER_BIND_TO_PORT": str(OTHER_PORT), "SAGEMAKER_SAFE_PORT_RANGE": f"{OTHER_PORT}-{OTHER_PORT + 9}"}
     deployed = bench.as_deployed
     setup = replace(deployed, environment={**deployed.environment, **told}, port=OTHER_PORT)
-    with serving(bench.containers, setup, bench.subject.startup_seconds) as (container, readiness):
+    with serving(bench.containers, setup, bench.subject.startup_seconds, bench.starts) as (container, readiness):
         yield decided("BYOC-S014", readiness.ready, f"SAGEMAKER_BIND_TO_PORT={OTHER_PORT}", *readiness.evidence)
         if not readiness.ready:
             return

@@ -16,7 +16,7 @@ from local_sagemaker.conformance import serving, training
 from local_sagemaker.conformance.containers import Containers, RefusedError
 from local_sagemaker.conformance.findings import Finding, Report, one_each, skipped
 from local_sagemaker.conformance.image import capabilities, examine_image
-from local_sagemaker.conformance.rules import LABEL_PREFIX, Need, Rule
+from local_sagemaker.conformance.rule import LABEL_PREFIX, Need, Rule
 from local_sagemaker.conformance.subject import Subject
 
 # Beside each other: servers mostly wait, while trainings would slow each other down.
@@ -53,16 +53,16 @@ class Probe:
 Work = tuple[Probe, Callable[[], Iterator[Finding]]]
 IMAGE = _ids("I", *range(1, 16))
 FIRST_TRAINING = _ids("T", *range(1, 11), 19, 20)
+# The longest first: what follows fits beside it.
 TRAINING_PROBES: tuple[Probe, ...] = (
-    Probe("train with the least configuration", _ids("T", 11), training.examine_lean_configuration),
-    Probe("train on two hosts", _ids("T", 16), training.examine_two_hosts),
-    Probe("stop training with SIGTERM", _ids("T", 15), training.examine_stop),
+    Probe("train on two hosts with the least configuration", _ids("T", 11, 16), training.examine_hosts),
     Probe("let training fail", _ids("T", 12, 13, 14, 17, 18), training.examine_failures),
+    Probe("stop training with SIGTERM", _ids("T", 15, 21), training.examine_stop),
 )
 SERVING_PROBES: tuple[Probe, ...] = (
     Probe("kill each of the server's processes", _ids("S", 25), serving.examine_deaths),
-    Probe("serve an empty model", _ids("S", 32), serving.examine_empty_model),
     Probe("serve on another port", _ids("S", 14, 35), serving.examine_other_port),
+    Probe("serve an empty model", _ids("S", 32), serving.examine_empty_model),
     Probe("serve many models", _ids("S", 33), serving.examine_many_models),
     Probe(
         "serve, send requests, and stop with SIGTERM",

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from local_sagemaker.conformance.conditions import Condition, Trial, attribute
-from local_sagemaker.conformance.containers import WRITABLE, Container, Containers, RefusedError, Setup
+from local_sagemaker.conformance.container import Container
+from local_sagemaker.conformance.containers import Containers, RefusedError
 from local_sagemaker.conformance.documents import (
     described,
     documents,
@@ -23,6 +25,8 @@ from local_sagemaker.conformance.documents import (
     with_untold_configuration,
 )
 from local_sagemaker.conformance.findings import Finding, decided, passed, skipped, violated
+from local_sagemaker.conformance.setup import WRITABLE, Setup
+from local_sagemaker.conformance.signals import Stop, await_stop, hears_sigterm, shell_that_waits
 from local_sagemaker.conformance.subject import Subject
 from local_sagemaker.engines.base import BASE_DIR
 from local_sagemaker.training.cluster import plan_cluster
@@ -32,6 +36,12 @@ MODEL = f"{BASE_DIR}/model"
 FAILURE = f"{BASE_DIR}/output/failure"
 FAILURE_CHARACTERS = 1024
 STOP_SECONDS = 120.0
+POLL_SECONDS = 0.2
+# So much sooner than by itself is no coincidence.
+CLEARLY_SECONDS = 0.5
+# What a training without data gets where the one with data came to no end.
+SHORT_SECONDS = 30.0
+NO_END = "training comes to no end by itself within --training-timeout; give hyperparameters that make it short"
 PLENTY_OF_SHM = 2 * 1024**3
 SMALL_MEMORY = 1024**3
 # Fewer lines, or a shorter run, say nothing about buffers.
@@ -52,6 +62,7 @@ class TrainingEnd:
         saved: the files below /opt/ml/model.
         line_times: when each line of the log came, in seconds before the end.
         last_lines: of the log, as evidence.
+        stopped: whether it had to be asked to stop, as it came to no end.
     """
 
     exit_code: int | None
@@ -60,6 +71,7 @@ class TrainingEnd:
     saved: tuple[str, ...]
     line_times: tuple[float, ...]
     last_lines: str
+    stopped: bool = False
 
     @property
     def failed(self) -> bool:
@@ -120,7 +132,7 @@ def examine_training(containers: Containers, subject: Subject, model: Path) -> T
 
     def try_out(setup: Setup) -> Trial:
         try:
-            end = train(containers, setup, subject.training_seconds, None if kept else model)
+            end = train(containers, setup, subject.training_seconds, None if kept else model, may_stop=True)
         except RefusedError as error:
             return Trial(works=False, evidence=(f"Docker does not start it: {error}",))
         works = end.exit_code == 0
@@ -139,21 +151,34 @@ def examine_training(containers: Containers, subject: Subject, model: Path) -> T
     return Trained(tuple(found), end, kept[0] if kept else None)
 
 
-def train(containers: Containers, setup: Setup, limit: float, model: Path | None = None) -> TrainingEnd:
+def train(
+    containers: Containers, setup: Setup, limit: float, model: Path | None = None, *, may_stop: bool = False
+) -> TrainingEnd:
     """Run one training container to its end, or for ``limit`` seconds; its model is unpacked in the folder ``model``.
+
+    Args:
+        containers: of the image.
+        setup: of this one.
+        limit: in seconds.
+        model: a folder that is made, or None.
+        may_stop: whether a training that outlasts the limit is asked to stop, and ends well where it then does.
 
     Raises:
         RefusedError: if Docker does not start it.
     """
     with containers.started(setup) as container:
         ended = container.ended_within(limit)
-        if not ended:
+        stopped = False
+        if not ended and may_stop:
+            container.signal("SIGTERM")
+            stopped = await_stop(container, STOP_SECONDS).ended and container.exit_code == 0
+        if not ended and not stopped:
             container.signal("SIGKILL")
             container.ended_within(STOP_SECONDS)
-        return _ended(container, ended, limit, model)
+        return _ended(container, ended, stopped, limit, model)
 
 
-def _ended(container: Container, by_itself: bool, limit: float, model: Path | None) -> TrainingEnd:
+def _ended(container: Container, by_itself: bool, stopped: bool, limit: float, model: Path | None) -> TrainingEnd:
     saved: tuple[str, ...] = ()
     with container.archive(MODEL) as tree:
         if tree is not None:
@@ -162,12 +187,13 @@ def _ended(container: Container, by_itself: bool, limit: float, model: Path | No
                 _unpack(tree, model)
     lines = container.last_lines()
     return TrainingEnd(
-        container.exit_code if by_itself else None,
+        container.exit_code if by_itself or stopped else None,
         container.seconds(),
         container.text(FAILURE),
         saved,
         tuple(container.line_times()),
-        lines if by_itself else f"it did not end within {limit:g} s\n{lines}",
+        lines if by_itself else f"it did not end within {limit:g} s; give hyperparameters that make it short\n{lines}",
+        stopped,
     )
 
 
@@ -190,76 +216,113 @@ def judge_buffers(end: TrainingEnd) -> Finding:
     )
 
 
-def examine_lean_configuration(containers: Containers, subject: Subject, _end: TrainingEnd) -> Iterator[Finding]:
-    """Documents with as little in them as there may be."""
-    setup = training_setup(subject)
-    files = documents(
-        subject.hyperparameters,
-        {"current_host": "algo-1", "hosts": ["algo-1"]},
-        {name: {} for name in subject.channels},
-    )
-    end = train(containers, replace(setup, files=files), subject.training_seconds)
-    yield decided("BYOC-T011", end.exit_code == 0, *end.evidence)
+def examine_hosts(containers: Containers, subject: Subject, end: TrainingEnd) -> Iterator[Finding]:
+    """Two hosts with as little in their documents as there may be; each alone only where that does not work."""
+    if end.stopped:
+        yield from (skipped(rule, NO_END) for rule in ("BYOC-T011", "BYOC-T016"))
+        return
+    data: dict[str, dict[str, str]] = {name: {} for name in subject.channels}
+    if not _train_together(containers, subject, {}, data):
+        yield passed("BYOC-T011")
+        yield passed("BYOC-T016")
+        return
+    wrong = _train_together(containers, subject, told_resources(), described(subject.channels))
+    yield decided("BYOC-T016", not wrong, *wrong)
+    lean = documents(subject.hyperparameters, {"current_host": "algo-1", "hosts": ["algo-1"]}, data)
+    alone = train(containers, replace(training_setup(subject), files=lean), subject.training_seconds)
+    yield decided("BYOC-T011", alone.exit_code == 0, *alone.evidence)
 
 
-def examine_two_hosts(containers: Containers, subject: Subject, _end: TrainingEnd) -> Iterator[Finding]:
-    """Two containers that find each other by name."""
+def _train_together(
+    containers: Containers, subject: Subject, resources: Mapping[str, Any], data: Mapping[str, Any]
+) -> list[str]:
+    """Train on two hosts that find each other by name; what went wrong."""
     cluster = plan_cluster(2)
     limit = time.monotonic() + subject.training_seconds
-    base = training_setup(subject)
-    data = described(subject.channels)
+    wrong = []
     with ExitStack() as stack:
         running: dict[str, Container] = {}
         for host in cluster.hosts:
-            resources = {**told_resources(), "current_host": host, "hosts": list(cluster.hosts)}
-            files = documents(subject.hyperparameters, resources, data)
-            setup = replace(base, files=files, hostname=host, peers="hosts")
+            told = {**resources, "current_host": host, "hosts": list(cluster.hosts)}
+            files = documents(subject.hyperparameters, told, data)
+            setup = replace(training_setup(subject), files=files, hostname=host, peers="hosts")
             running[host] = stack.enter_context(containers.started(setup))
-        wrong = []
         for host, container in running.items():
             if not container.ended_within(max(0.0, limit - time.monotonic())):
                 wrong += [f"{host} has not ended within {subject.training_seconds:g} s", container.last_lines()]
             elif container.exit_code:
                 wrong += [f"{host} ended with exit code {container.exit_code}", container.last_lines()]
-    yield decided("BYOC-T016", not wrong, *wrong)
+    return wrong
 
 
 def examine_stop(containers: Containers, subject: Subject, end: TrainingEnd) -> Iterator[Finding]:
-    """SIGTERM in the middle."""
+    """SIGTERM as soon as training listens and has said something, and early enough to be told from its own end."""
     with containers.started(training_setup(subject)) as container:
-        if container.ended_within(end.seconds / 2):
-            yield skipped("BYOC-T015", f"training ended within {end.seconds / 2:.1f} s, before a signal could come")
+        elapsed = _await_life(container, end.seconds / 2)
+        if container.has_ended:
+            reason = f"training ended within {elapsed:.1f} s, before a signal could come"
+            yield from (skipped(rule, reason) for rule in ("BYOC-T015", "BYOC-T021"))
             return
+        shell = shell_that_waits(container)
+        yield decided("BYOC-T021", not shell, *(shell or ()))
         container.signal("SIGTERM")
-        ended = container.ended_within(STOP_SECONDS)
-        yield decided("BYOC-T015", ended, f"it still ran {STOP_SECONDS:g} s after SIGTERM", container.last_lines())
+        stop = await_stop(container, STOP_SECONDS)
+        yield judge_stop(stop, end.seconds - elapsed, container.last_lines())
+
+
+def _await_life(container: Container, limit: float) -> float:
+    """Wait for the first line of a training that hears SIGTERM; the seconds that this took, at most ``limit``."""
+    start = time.monotonic()
+    while (elapsed := time.monotonic() - start) < limit and not container.has_ended:
+        if container.log().strip() and hears_sigterm(container.threads()):
+            break
+        time.sleep(POLL_SECONDS)
+    return elapsed
+
+
+def judge_stop(stop: Stop, remaining: float, last_lines: str) -> Finding:
+    """Whether SIGTERM ended a training that would have run for ``remaining`` seconds more."""
+    if stop.deaf and (not stop.ended or stop.seconds >= remaining / 2):
+        went_on = f"training went on for {stop.seconds:.1f} s{', to its own end' if stop.ended else ''}"
+        return violated("BYOC-T015", f"process 1 neither handles SIGTERM nor waits for it: {went_on}", last_lines)
+    if not stop.ended:
+        return violated("BYOC-T015", f"it still ran {stop.seconds:.0f} s after SIGTERM", last_lines)
+    if stop.seconds <= remaining / 2 and remaining - stop.seconds >= CLEARLY_SECONDS:
+        return passed("BYOC-T015", f"it ended {stop.seconds:.1f} s after SIGTERM")
+    return skipped(
+        "BYOC-T015",
+        f"training is too short to tell: it ended {stop.seconds:.1f} s after SIGTERM, "
+        f"and would have ended by itself after {max(remaining, 0):.1f} s",
+    )
 
 
 def examine_failures(containers: Containers, subject: Subject, end: TrainingEnd) -> Iterator[Finding]:
     """Jobs that cannot succeed, or hardly: what they say, and with which exit code they end."""
     setup = training_setup(subject)
+    limit = min(subject.training_seconds, SHORT_SECONDS) if end.stopped else subject.training_seconds
     empty = {f"{DATA}/{name}" for name in subject.channels}
     without_files = replace(setup, copies={}, writable=(*WRITABLE, *empty))
     nothing = replace(setup, copies={}, files=documents({}, told_resources(), {}))
-    no_place = tuple(path for path in WRITABLE if path != MODEL)
-    unsaveable = replace(setup, writable=no_place, read_only=(MODEL,))
     ends: dict[str, TrainingEnd] = {}
-    if end.saved:
-        ends["its model cannot be saved"] = train(containers, unsaveable, subject.training_seconds)
     if subject.channels:
-        ends["every channel is empty"] = train(containers, without_files, subject.training_seconds)
+        ends["every channel is empty"] = train(containers, without_files, limit)
         yield judge_want("BYOC-T017", ends["every channel is empty"], end)
     else:
         yield skipped("BYOC-T017", "there is no channel; give --channel NAME=DIR")
-    ends["there are no channels and no hyperparameters"] = train(containers, nothing, subject.training_seconds)
+    ends["there are no channels and no hyperparameters"] = train(containers, nothing, limit)
     yield judge_want("BYOC-T018", ends["there are no channels and no hyperparameters"], end)
+    went_well = all(one.exit_code in {0, None} and bool(one.saved) >= bool(end.saved) for one in ends.values())
+    if went_well and end.saved and not end.stopped:  # a whole training, where nothing less makes it fail
+        no_place = tuple(path for path in WRITABLE if path != MODEL)
+        unsaveable = replace(setup, writable=no_place, read_only=(MODEL,))
+        ends["its model cannot be saved"] = train(containers, unsaveable, limit)
     yield from judge_failures(ends, end)
 
 
 def judge_want(rule: str, end: TrainingEnd, normal: TrainingEnd) -> Finding:
     """Whether a job that lacks something worked, or said why not."""
     if end.exit_code is None:
-        return violated(rule, *end.evidence)
+        return skipped(rule, NO_END) if normal.stopped else violated(rule, *end.evidence)
     if end.failed:
         return decided(rule, bool(end.failure or not end.last_lines.endswith("(empty)")), *end.evidence)
     silent = bool(normal.saved) and not end.saved and not end.failure

@@ -31,7 +31,7 @@ from local_sagemaker.hosting.journal import CAPTURE_FOLDER, Journal
 from local_sagemaker.hosting.local_options import LocalOptions
 from local_sagemaker.hosting.measurements import Measurements
 from local_sagemaker.hosting.multi_model import ModelLoader
-from local_sagemaker.hosting.router import RouterThread
+from local_sagemaker.hosting.router_thread import RouterThread
 from local_sagemaker.hosting.routing import RoutingTable
 from local_sagemaker.hosting.update import Phase, Update
 from local_sagemaker.logs import StreamSink

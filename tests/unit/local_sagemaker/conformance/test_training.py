@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from local_sagemaker.conformance.conditions import Condition, Trial, attribute
-from local_sagemaker.conformance.containers import Setup
+from local_sagemaker.conformance.setup import Setup
 from local_sagemaker.conformance.training import TrainingEnd, judge_buffers, judge_failures, judge_want
 
 GOOD = TrainingEnd(0, 10.0, None, ("model/model.json",), (9.0, 7.0, 5.0, 3.0, 1.0), "log: trained")

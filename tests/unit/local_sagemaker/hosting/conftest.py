@@ -4,7 +4,7 @@ import http.client
 import socket
 
 import pytest
-from local_sagemaker.hosting.router import RouterThread
+from local_sagemaker.hosting.router_thread import RouterThread
 from local_sagemaker.hosting.routing import RoutingTable, Variant
 
 from tests.unit.local_sagemaker.hosting.containers import Containers, echo
