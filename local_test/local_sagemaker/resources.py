@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from local_sagemaker.api.operations import call
 from local_sagemaker.archive import remove_tree
 from local_sagemaker.engines import Engine, FoundContainer
-from local_sagemaker.errors import ResourceNotFoundError, TimedOutError, UsageError
+from local_sagemaker.errors import LocalSageMakerError, ResourceNotFoundError, TimedOutError, UsageError
 from local_sagemaker.state.reconcile import reconcile
 from local_sagemaker.state.records import Kind, Record
 from local_sagemaker.state.runner import runner_log
@@ -152,8 +153,9 @@ def remove(workspace: Workspace, record: Record, among: Sequence[Engine], force:
         _kill_runner(record)
     for engine in among:
         engine.remove_all(dict(workspace.labels(record.kind, record.name)))
-    # A killed runner's files may be root's: this gives them back.
-    reconcile(workspace, among)
+    # A killed runner's files may be root's: this gives them back. On a full disk it cannot be noted, and need not be.
+    with suppress(LocalSageMakerError):
+        reconcile(workspace, among)
     if record.kind is Kind.TRAINING_JOB:
         _remove_inputs(workspace, record.name)
     directory = workspace.directory_of(record.kind, record.name)
@@ -180,7 +182,8 @@ def _kill_runner(record: Record) -> None:
     runner = record.runner
     if runner is None or runner.pid == os.getpid():
         return
-    os.kill(runner.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # it may end by itself meanwhile
+        os.kill(runner.pid, signal.SIGKILL)
     limit = time.monotonic() + KILL_SECONDS
     while runner.is_alive and time.monotonic() < limit:
         time.sleep(POLL_SECONDS)

@@ -22,6 +22,7 @@ from local_sagemaker.engines import ContainerPlan, DockerEngine, Limits
 from local_sagemaker.engines.docker import DockerContainer
 from local_sagemaker.errors import EngineMissingError
 from local_sagemaker.project import read_project
+from local_sagemaker.training.containers import plan_containers
 from local_sagemaker.training.job import TrainingJob, TrainingResult, plan_training_job, run_training_job
 
 from tests.support.docker import docker
@@ -291,7 +292,7 @@ def test_a_killed_job_leaves_its_checkpoints_and_the_next_one_resumes_on_every_h
         running = pool.submit(run, job)
         kept = ["algo-1.pt", "algo-2.pt"]
         wait_until(lambda: names(store) == kept, "checkpoints of both hosts", 120, lambda: why_ended(running))
-        docker("kill", "--signal", "KILL", f"byoc-train-{job.name}-algo-1")
+        docker("kill", "--signal", "KILL", plan_containers(job)["algo-1"].name)
         ran = running.result(120)
     assert (ran.result.status, ran.result.exit_code, ran.result.stopped_hosts) == ("Failed", 137, ["algo-2"])
     assert names(store) == kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ from local_sagemaker.cli.options import json_option, project_option
 from local_sagemaker.cli.output import emit
 from local_sagemaker.cli.verb import Verb
 from local_sagemaker.engines import answering_engines
-from local_sagemaker.errors import UsageError
+from local_sagemaker.errors import LocalSageMakerError, UsageError
 from local_sagemaker.resources import find_resource, is_running, remove, sweep
 from local_sagemaker.state.reconcile import reconcile
 from local_sagemaker.state.records import Kind
@@ -33,7 +34,8 @@ def rm(names: tuple[str, ...], kind: str | None, project: Path, everything: bool
         )
     workspace = Workspace.of(project)
     known = answering_engines()
-    reconcile(workspace, known)
+    with suppress(LocalSageMakerError):  # on a full disk it cannot be noted; what is removed makes room
+        reconcile(workspace, known)
     if workspace.database.exists():
         sweep(workspace, known)
     if everything:

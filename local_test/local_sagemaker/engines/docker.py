@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ MAX_CONNECTIONS = 64
 # Within a job's network; below it is the gateway.
 FIRST_ADDRESS = 10
 REMOVAL_SECONDS = 30
+# An engine that is started again is back by then.
+ENGINE_SECONDS = 30.0
+ENGINE_PAUSE_SECONDS = 0.5
 
 
 def answers() -> bool:
@@ -343,17 +347,38 @@ class DockerContainer:
         self._chunks = chunks
         self._ended = threading.Event()
         self._exit_code = 0
+        self._lost: EngineMissingError | None = None
         self.name = str(container.name)
         self.port = _published_port(network_settings, container_port)
         threading.Thread(target=self._await_end, name=f"wait-{container.name}", daemon=True).start()
 
     def _await_end(self) -> None:
         try:
-            self._exit_code = int(self._container.wait(timeout=None)["StatusCode"])
-        except (docker.errors.DockerException, RequestException):
-            self._exit_code = 137  # removed or lost behind our back; nobody can tell how it ended
+            self._exit_code = self._ask_for_end()
+        except docker.errors.NotFound:
+            self._exit_code = 137  # removed behind our back; nobody can tell how it ended
+        except (docker.errors.DockerException, RequestException) as error:
+            self._lost = EngineMissingError(
+                f"the Docker engine has not answered for {ENGINE_SECONDS:g} s: {error}",
+                f"nobody can tell how the container {self.name} ended, or whether it has",
+                "see that the engine runs (`docker version`), and run this again: `byoc ps` removes what is left",
+            )
         finally:
             self._ended.set()
+
+    def _ask_for_end(self) -> int:
+        """Wait for the end, also while the engine is started again; it knows then how the container ended."""
+        limit: float | None = None
+        while True:
+            try:
+                return int(self._container.wait(timeout=None)["StatusCode"])
+            except docker.errors.NotFound:
+                raise
+            except (docker.errors.DockerException, RequestException):
+                limit = limit or time.monotonic() + ENGINE_SECONDS
+                if time.monotonic() > limit:
+                    raise
+                time.sleep(ENGINE_PAUSE_SECONDS)
 
     def logs(self) -> Iterator[Chunk]:
         """Yield the raw bytes of both streams until the container ends."""
@@ -367,15 +392,17 @@ class DockerContainer:
         """Wait for the end; see ``Running.wait``."""
         if not self._ended.wait(timeout):
             raise TimeoutError
+        if self._lost is not None:
+            raise self._lost
         return self._exit_code
 
     def stop(self, grace_seconds: float) -> int:
         """SIGTERM, after the grace SIGKILL, as ``docker stop`` does."""
         if not self._ended.is_set():
-            with suppress(docker.errors.APIError):  # it may end by itself meanwhile
+            with suppress(docker.errors.APIError, RequestException):  # it may end by itself meanwhile
                 self._container.kill(signal="SIGTERM")
             if not self._ended.wait(grace_seconds):
-                with suppress(docker.errors.APIError):
+                with suppress(docker.errors.APIError, RequestException):
                     self._container.kill(signal="SIGKILL")
         return self.wait()
 

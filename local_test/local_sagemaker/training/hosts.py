@@ -7,12 +7,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from local_sagemaker.engines.base import ContainerPlan, Engine, Mount, Running
-from local_sagemaker.errors import UsageError
+from local_sagemaker.errors import LocalSageMakerError, UsageError
 
 StopReason = Literal["Stopped", "MaxRuntimeExceeded", "MaxWaitTimeExceeded", "Interrupted"]
 
@@ -100,7 +100,7 @@ class HostsWatch:
         self._running = running
         self._patience = patience
         self._report = report
-        self._codes: queue.SimpleQueue[tuple[str, int] | Order] = queue.SimpleQueue()
+        self._codes: queue.SimpleQueue[tuple[str, int] | Order | LocalSageMakerError] = queue.SimpleQueue()
         self._stopping = False
         self._order: Order | None = None
         self.ends: list[HostEnd] = []
@@ -108,7 +108,10 @@ class HostsWatch:
             threading.Thread(target=self._await_end, args=(host,), name=f"await-{host}", daemon=True).start()
 
     def _await_end(self, host: str) -> None:
-        self._codes.put((host, self._running[host].wait()))
+        try:
+            self._codes.put((host, self._running[host].wait()))
+        except LocalSageMakerError as error:  # the engine went away
+            self._codes.put(error)
 
     @property
     def pending(self) -> list[str]:
@@ -164,13 +167,23 @@ class HostsWatch:
         self._stopping = True
         for host in self.pending:
             running = self._running[host]
-            act, what = (running.kill, signal.SIGKILL) if kill else (running.stop, self._patience.stop_grace)
-            threading.Thread(target=act, args=(what,), name=f"stop-{host}", daemon=True).start()
+            threading.Thread(target=self._end, args=(running, kill), name=f"stop-{host}", daemon=True).start()
         while self.pending:
             self._collect(None)
 
+    def _end(self, running: Running, kill: bool) -> None:
+        with suppress(LocalSageMakerError):  # whoever waits for its end is told
+            if kill:
+                running.kill(signal.SIGKILL)
+            else:
+                running.stop(self._patience.stop_grace)
+
     def _collect(self, limit: float | None) -> bool:
-        """Note the next end or order; False if there is none until the monotonic time ``limit``."""
+        """Note the next end or order; False if there is none until the monotonic time ``limit``.
+
+        Raises:
+            EngineMissingError: if the engine went away, so that nobody can tell how a host ended.
+        """
         try:
             timeout = None if limit is None else max(0.0, limit - time.monotonic())
             event = self._codes.get(timeout=timeout)
@@ -179,6 +192,8 @@ class HostsWatch:
         if isinstance(event, Order):
             self._order = self._order or event
             return True
+        if isinstance(event, LocalSageMakerError):
+            raise event
         host, code = event
         self.ends.append(HostEnd(host, code, self._stopping))
         return True

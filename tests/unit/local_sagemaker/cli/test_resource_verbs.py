@@ -290,3 +290,17 @@ def test_the_script_that_a_shell_needs_is_clicks_own():
     program = [sys.executable, "-c", "from local_sagemaker.cli import main; main()"]
     done = subprocess.run(program, env=environment, capture_output=True, check=False, timeout=60)
     assert b"complete -o nosort -F _byoc_completion byoc" in done.stdout
+
+
+def test_rm_makes_room_on_a_disk_that_is_too_full_to_note_what_was_killed(make, workspace, monkeypatch):
+    folder = make("one")
+    (folder / "model").write_bytes(b"\0" * 1000)
+    workspace.store.assign(JOB, "one", Runner(os.getpid(), "ended long ago"))
+
+    def full(*_):
+        raise UsageError("database or disk is full")
+
+    monkeypatch.setattr("local_sagemaker.state.store.Store.take_over", full)
+    assert run("rm", "one").exit_code == 0
+    assert not folder.exists()
+    assert not workspace.store.find(JOB, "one")

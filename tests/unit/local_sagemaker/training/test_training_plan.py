@@ -22,9 +22,10 @@ def plan(make_project, now):
 def test_each_host_has_a_container_and_folders_of_its_own(plan):
     job = plan(hosts=2)
     containers = plan_containers(job)
+    project = job.labels[WORKSPACE_LABEL]
     assert [(host, one.name, one.hostname) for host, one in containers.items()] == [
-        ("algo-1", "byoc-train-job-algo-1", "algo-1"),
-        ("algo-2", "byoc-train-job-algo-2", "algo-2"),
+        ("algo-1", f"byoc-train-{project}-job-algo-1", "algo-1"),
+        ("algo-2", f"byoc-train-{project}-job-algo-2", "algo-2"),
     ]
     sources = [{mount.source for mount in one.mounts} for one in containers.values()]
     assert not sources[0] & sources[1]
@@ -35,7 +36,7 @@ def test_a_host_that_is_alone_has_no_network_of_its_own_and_its_files_where_they
     job = plan()
     assert plan_network(job) is None
     (container,) = plan_containers(job).values()
-    assert (container.name, container.network) == ("byoc-train-job", "bridge")
+    assert (container.name, container.network) == (f"byoc-train-{job.labels[WORKSPACE_LABEL]}-job", "bridge")
     assert {mount.source.parent for mount in container.mounts} == {job.directory}
 
 
@@ -47,7 +48,7 @@ def test_the_commands_of_a_job_name_its_network_and_its_limits(plan):
     assert engine.describe_network(network).startswith("docker network create --internal --label ")
     command = engine.describe(plan_containers(job)["algo-2"])
     for words in (
-        "--hostname algo-2 --network byoc-train-job --network-alias algo-2 --detach",
+        f"--hostname algo-2 --network {network.name} --network-alias algo-2 --detach",
         "--shm-size 33554432 --memory 1073741824 --memory-swap 1073741824 --cpus 1.5",
     ):
         assert words in command

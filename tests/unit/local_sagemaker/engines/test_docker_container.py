@@ -1,0 +1,52 @@
+"""How a container ended is known from the engine alone, also when the engine is away for a while."""
+
+import docker.errors
+import pytest
+from local_sagemaker.engines import docker as docker_engine
+from local_sagemaker.engines.docker import DockerContainer
+from local_sagemaker.errors import EngineMissingError
+from local_sagemaker.training.hosts import HostsWatch, Patience
+from requests.exceptions import ConnectionError as ConnectionLost
+
+
+class Container:
+    """Ends as it is told: each answer is an exit code, or what the engine's client raises."""
+
+    name = "byoc-train-job"
+
+    def __init__(self, *answers):
+        self._answers = list(answers)
+
+    def wait(self, timeout=None):
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return {"StatusCode": answer}
+
+
+@pytest.fixture
+def ended(monkeypatch):
+    monkeypatch.setattr(docker_engine, "ENGINE_SECONDS", 0.2)
+    monkeypatch.setattr(docker_engine, "ENGINE_PAUSE_SECONDS", 0.01)
+    settings = {"Ports": {}, "Networks": {}}
+    return lambda *answers: DockerContainer(Container(*answers), iter(()), 8080, settings)
+
+
+def test_an_engine_that_is_started_again_tells_how_the_container_ended(ended):
+    assert ended(ConnectionLost("reset"), docker.errors.APIError("starting"), 3).wait(60) == 3
+
+
+def test_a_container_that_another_program_removed_was_killed(ended):
+    assert ended(docker.errors.NotFound("no such container")).wait(60) == 137
+
+
+def test_nobody_says_how_a_container_ended_whose_engine_stays_away(ended):
+    with pytest.raises(EngineMissingError, match=r"has not answered for 0\.2 s"):
+        ended(ConnectionLost("refused")).wait(60)
+
+
+def test_a_job_whose_engine_stays_away_is_no_longer_waited_for(ended):
+    running = {"algo-1": ended(ConnectionLost("refused"))}
+    watch = HostsWatch(running, Patience(max_runtime=600, stop_grace=1, after_failure=1), lambda _: None)
+    with pytest.raises(EngineMissingError):
+        watch.wait()
