@@ -11,6 +11,8 @@ from typing import Any
 from local_sagemaker.errors import UsageError
 
 STDIN = "-"
+# Members whose keys are the user's own: a value that is missing there is a mistake to be told.
+MAPS = frozenset({"HyperParameters", "StaticHyperParameters", "Environment"})
 
 
 def read_request(path: Path) -> dict[str, Any]:
@@ -34,7 +36,14 @@ def read_request(path: Path) -> dict[str, Any]:
             "expected one object, the request as the API takes it",
             "write for example TrainingJobName: my-job on a line",
         )
-    return document
+    return without_nulls(document)
+
+
+def without_nulls(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document less the members that are null, at every depth: to the service they are not given."""
+    return {
+        name: value if name in MAPS else _without_nulls(value) for name, value in document.items() if value is not None
+    }
 
 
 def merge(document: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,6 +55,12 @@ def merge(document: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any
         elif value is not None:
             merged[key] = value
     return merged
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return without_nulls(value)
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _parse_json(text: str, name: str) -> Any:

@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from local_sagemaker.api.documents import without_nulls
 from local_sagemaker.api.validation import validate
 from local_sagemaker.errors import UnknownOperationError
 
@@ -81,4 +82,4 @@ def call(workspace: Workspace, operation: str, request: dict[str, Any]) -> dict[
     validate(operation, request)
     module, _, attribute = OPERATIONS[operation].partition(":")
     play: Operation = getattr(importlib.import_module(module), attribute)
-    return play(workspace, request)
+    return play(workspace, without_nulls(request))

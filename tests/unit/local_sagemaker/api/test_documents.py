@@ -14,13 +14,12 @@ def test_json_and_yaml_say_the_same(tmp_path):
 
 
 def test_yaml_makes_no_dates_and_no_truths_of_words(tmp_path):
-    (tmp_path / "job.yaml").write_text("a: 2026-01-31\nb: on\nc: no\nd: true\ne: null\nf: '10'\n")
+    (tmp_path / "job.yaml").write_text("a: 2026-01-31\nb: on\nc: no\nd: true\nf: '10'\n")
     assert read_request(tmp_path / "job.yaml") == {
         "a": "2026-01-31",
         "b": "on",
         "c": "no",
         "d": True,
-        "e": None,
         "f": "10",
     }
 
@@ -54,3 +53,14 @@ def test_flags_win_and_what_they_do_not_say_stays():
     document = {"A": {"B": 1, "C": [1, 2]}, "D": "x"}
     assert merge(document, {"A": {"C": [3]}, "D": None, "E": 1}) == {"A": {"B": 1, "C": [3]}, "D": "x", "E": 1}
     assert document == {"A": {"B": 1, "C": [1, 2]}, "D": "x"}
+
+
+def test_members_that_are_null_are_not_given(tmp_path):
+    """To the service null is absence, wherever a member stands; a map's missing value is not a member."""
+    (tmp_path / "job.yaml").write_text(
+        "StoppingCondition:\nInputDataConfig: [{ChannelName: a, InputMode: null}]\nHyperParameters: {lr: }\n"
+    )
+    assert read_request(tmp_path / "job.yaml") == {
+        "InputDataConfig": [{"ChannelName": "a"}],
+        "HyperParameters": {"lr": None},
+    }

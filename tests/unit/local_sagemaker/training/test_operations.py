@@ -126,3 +126,9 @@ def test_only_a_job_that_has_ended_can_be_deleted(make, workspace):
     assert call(workspace, "DeleteTrainingJob", {"TrainingJobName": "job"}) == {}
     assert workspace.store.find() == []
     assert not workspace.directory_of(Kind.TRAINING_JOB, "job").exists()
+
+
+def test_a_member_that_is_null_is_not_given(workspace, make_request, describe):
+    """As a document from an SDK has it: the service takes null for absence."""
+    call(workspace, "CreateTrainingJob", make_request() | {"StoppingCondition": None, "InputDataConfig": None})
+    assert describe()["StoppingCondition"] == {"MaxRuntimeInSeconds": 86400}
