@@ -35,7 +35,8 @@ from local_sagemaker.engines import DockerEngine
 from local_sagemaker.hosting.endpoint import Endpoint
 from local_sagemaker.state.records import Kind
 from local_sagemaker.state.workspace import Workspace
-from local_sagemaker.transform.plan import TransformPlan, agree, plan_transform_job
+from local_sagemaker.transform.pace import agree
+from local_sagemaker.transform.plan import TransformPlan, plan_transform_job
 from local_sagemaker.transform.runner import transform
 from local_sagemaker.transform.serving import serving
 from local_sagemaker.transform.splitting import batches

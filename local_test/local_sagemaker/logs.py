@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
@@ -73,9 +73,10 @@ class CommonLog:
         with self._lock:
             self._file.close()
 
-    def sink(self, host: str) -> HostLines:
-        """Where the output of ``host`` goes."""
-        return HostLines(f"{host:{self._width}} | ".encode(), self)
+    def sink(self, host: str) -> Lines:
+        """Where the output of ``host`` goes: its name stands before each of its lines."""
+        prefix = f"{host:{self._width}} | ".encode()
+        return Lines(lambda lines: self.write(b"".join(prefix + line + b"\n" for line in lines)))
 
     def write(self, lines: bytes) -> None:
         """Write whole lines, of one host at a time."""
@@ -85,27 +86,31 @@ class CommonLog:
                 self._shown.show(lines)
 
 
-class HostLines:
-    """Puts a host's name before each of its lines; its standard output and standard error are told apart."""
+class Lines:
+    """Cuts a host's output into lines; standard output and standard error are told apart.
 
-    def __init__(self, prefix: bytes, log: CommonLog) -> None:
-        self._prefix = prefix
-        self._log = log
+    Args:
+        take: gets the lines that are complete, without their ends.
+    """
+
+    def __init__(self, take: Callable[[Sequence[bytes]], object]) -> None:
+        self._take = take
         self._begun: dict[str, bytes] = {}
 
     def write(self, chunk: Chunk) -> None:
-        """Write the lines that are complete, and keep the one that is not."""
+        """Hand on the lines that are complete, and keep the one that is not."""
         *whole, begun = (self._begun.get(chunk.stream, b"") + chunk.data).split(b"\n")
         if len(begun) > LONGEST_LINE_BYTES:
             whole, begun = [*whole, begun], b""
         self._begun[chunk.stream] = begun
         if whole:
-            self._log.write(b"".join(self._prefix + line + b"\n" for line in whole))
+            self._take(whole)
 
     def end(self) -> None:
-        """Write the last lines of a host that did not end them."""
+        """Hand on the last lines of a host that did not end them."""
         for line in filter(None, self._begun.values()):
-            self._log.write(self._prefix + line + b"\n")
+            self._take((line,))
+        self._begun.clear()
 
 
 class LogPump:

@@ -202,41 +202,14 @@ def want(project: Path, said: Mapping[str, Any], document: Mapping[str, Any] | N
     Raises:
         UsageError: if a flag or a file of the project cannot be read.
     """
-    distribution = distribution_hyperparameters(said["distribution"] or "none", said["processes_per_host"])
-    hyperparameters = distribution | parse_pairs(said["hyperparameters"], "--hyperparameter")
     places = parse_pairs(said["channels"], "--channel")
     remote = {name: place for name, place in places.items() if place.startswith(S3)}
     folders = {name: Path(place) for name, place in places.items() if name not in remote}
-    memory = said["memory"]
-    limits = Limits(
-        parse_size(said["shm_size"] or "64m", "--shm-size"),
-        None if memory is None else parse_size(memory, "--memory"),
-        said["cpus"],
-        said["gpus"],
-    )
     interruptions = parse_chaos(said["chaos"])
-    flags = TrainingFlags(
-        image=said["image"],
-        hyperparameters=hyperparameters,
-        channels=remote,
-        environment={
-            check_environment_key(key): value for key, value in parse_pairs(said["environment"], "--env").items()
-        },
-        metrics=parse_pairs(said["metrics"], "--metric"),
-        input_mode=said["input_mode"],
-        max_runtime_seconds=said["max_runtime"],
-        max_wait_seconds=said["max_wait"],
-        network=said["network"],
-        hosts=said["hosts"],
-        instance_type=said["instance_type"],
-        instance_groups=parse_groups(said["instance_groups"]) if said["instance_groups"] is not None else (),
-        checkpoints=None if said["checkpoints"] is None else check_store(said["checkpoints"]),
-        keep_alive_seconds=said["keep_alive"],
-        is_spot=said["spot"] or bool(interruptions),
-    )
+    flags = _flags(said, is_interrupted=bool(interruptions))
     workspace = Workspace.of(project)
     # A document says all about its job; without one the project does.
-    own = read_project(project, hyperparameters if document is None else {}, folders)
+    own = read_project(project, flags.hyperparameters if document is None else {}, folders)
     code = None
     channels: dict[str, Path | str] = {**{name: own.channels[name] for name in folders}, **remote}
     if document is None:
@@ -252,7 +225,42 @@ def want(project: Path, said: Mapping[str, Any], document: Mapping[str, Any] | N
         interruptions=interruptions,
         session=uuid.uuid4().hex,
     )
-    return Wanted(workspace, make_request(flags, workspace, job_name, document), make_options(flags, options, limits))
+    return Wanted(
+        workspace, make_request(flags, workspace, job_name, document), make_options(flags, options, _limits(said))
+    )
+
+
+def _flags(said: Mapping[str, Any], is_interrupted: bool) -> TrainingFlags:
+    """What options say of a request; its channels are not among them."""
+    distribution = distribution_hyperparameters(said["distribution"] or "none", said["processes_per_host"])
+    return TrainingFlags(
+        image=said["image"],
+        hyperparameters=distribution | parse_pairs(said["hyperparameters"], "--hyperparameter"),
+        environment={
+            check_environment_key(key): value for key, value in parse_pairs(said["environment"], "--env").items()
+        },
+        metrics=parse_pairs(said["metrics"], "--metric"),
+        input_mode=said["input_mode"],
+        max_runtime_seconds=said["max_runtime"],
+        max_wait_seconds=said["max_wait"],
+        network=said["network"],
+        hosts=said["hosts"],
+        instance_type=said["instance_type"],
+        instance_groups=parse_groups(said["instance_groups"]) if said["instance_groups"] is not None else (),
+        checkpoints=None if said["checkpoints"] is None else check_store(said["checkpoints"]),
+        keep_alive_seconds=said["keep_alive"],
+        is_spot=said["spot"] or is_interrupted,
+    )
+
+
+def _limits(said: Mapping[str, Any]) -> Limits:
+    memory = said["memory"]
+    return Limits(
+        parse_size(said["shm_size"] or "64m", "--shm-size"),
+        None if memory is None else parse_size(memory, "--memory"),
+        said["cpus"],
+        said["gpus"],
+    )
 
 
 def tell(job: TrainingJob, wanted: Wanted, as_json: bool) -> None:

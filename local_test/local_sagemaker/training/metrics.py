@@ -9,12 +9,12 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from local_sagemaker.engines.base import Chunk
 from local_sagemaker.errors import ValidationError
-from local_sagemaker.logs import LONGEST_LINE_BYTES, Sink
+from local_sagemaker.logs import Lines, Sink
 from local_sagemaker.state.store import MetricPoint
 
 FLUSH_SECONDS = 0.5
@@ -50,16 +50,16 @@ class MetricLog:
         self._lock = threading.Lock()
         self.last: dict[str, float] = {}
 
-    def sink(self, host: str) -> MetricLines:
+    def sink(self, host: str) -> Lines:
         """Where the output of ``host`` goes."""
-        return MetricLines(host, self)
+        return Lines(lambda lines: self.search(host, lines))
 
-    def search(self, host: str, line: bytes) -> None:
-        """Look for every metric in one line."""
-        text = line.decode(errors="replace")
+    def search(self, host: str, lines: Iterable[bytes]) -> None:
+        """Look for every metric in each line."""
         now = time.time()
         found = [
             MetricPoint(name, value, now, host)
+            for text in (line.decode(errors="replace") for line in lines)
             for name, expression in self._definitions.items()
             if (match := expression.search(text)) and (value := _number(match[1])) is not None
         ]
@@ -95,30 +95,6 @@ class MetricLog:
             ended.set()
             thread.join()
             self.flush()
-
-
-class MetricLines:
-    """Cuts a host's output into lines; standard output and standard error are told apart."""
-
-    def __init__(self, host: str, log: MetricLog) -> None:
-        self._host = host
-        self._log = log
-        self._begun: dict[str, bytes] = {}
-
-    def write(self, chunk: Chunk) -> None:
-        """Search the lines that are complete, and keep the one that is not."""
-        *whole, begun = (self._begun.get(chunk.stream, b"") + chunk.data).split(b"\n")
-        if len(begun) > LONGEST_LINE_BYTES:
-            whole, begun = [*whole, begun], b""
-        self._begun[chunk.stream] = begun
-        for line in whole:
-            self._log.search(self._host, line)
-
-    def end(self) -> None:
-        """Search the last lines of a host that did not end them."""
-        for line in filter(None, self._begun.values()):
-            self._log.search(self._host, line)
-        self._begun.clear()
 
 
 class Tee:

@@ -8,12 +8,8 @@ from local_sagemaker.errors import ValidationError
 from local_sagemaker.state.records import Kind, Record
 from local_sagemaker.state.stop import stop_job
 from local_sagemaker.state.workspace import Workspace
-from local_sagemaker.transform.plan import (
-    find_objects,
-    model_containers,
-    plan_data_processing,
-    refuse_too_much,
-)
+from local_sagemaker.transform.pace import refuse_too_much
+from local_sagemaker.transform.plan import find_objects, model_containers, plan_data_processing
 
 KIND = Kind.TRANSFORM_JOB
 # What Describe answers as it was asked for.

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from local_sagemaker.engines.base import BASE_DIR, ContainerPlan, Mount
 from local_sagemaker.errors import UsageError, ValidationError
@@ -15,21 +15,13 @@ from local_sagemaker.state.records import Kind, Record
 from local_sagemaker.state.workspace import Workspace, container_name
 from local_sagemaker.transform.data_processing import DataProcessing, format_of
 from local_sagemaker.transform.jsonpath import JsonPath, JsonPathSyntaxError, parse
+from local_sagemaker.transform.pace import STRATEGIES, Demands
 from local_sagemaker.transform.splitting import SplitType
 
-Strategy = Literal["MultiRecord", "SingleRecord"]
-
-DEFAULT_MAX_PAYLOAD_MB = 6
-DEFAULT_MAX_CONCURRENT = 1
-DEFAULT_STRATEGY: Strategy = "MultiRecord"
 DEFAULT_TIMEOUT_SECONDS = 600
 DEFAULT_RETRIES = 3
 # Before a retry; twice as long before each further one.
 PAUSE_SECONDS = 0.5
-# Of MaxConcurrentTransforms times MaxPayloadInMB, on each instance.
-LIMIT_MB = 100
-# As the platform writes them in variables and in answers to /execution-parameters.
-STRATEGIES: Mapping[str, Strategy] = {"MULTI_RECORD": "MultiRecord", "SINGLE_RECORD": "SingleRecord"}
 OUTPUT_SUFFIX = ".out"
 
 
@@ -50,19 +42,6 @@ class ModelContainer:
     image: str
     model_data: Path | None
     environment: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Demands:
-    """How a container is asked; None or 0 concurrent requests leave it to the container.
-
-    Attributes:
-        max_payload_mb: of one request's body; 0 for any size, sent in pieces.
-    """
-
-    max_concurrent: int | None = None
-    max_payload_mb: int | None = None
-    strategy: Strategy | None = None
 
 
 @dataclass(frozen=True)
@@ -298,68 +277,3 @@ def _unprocessed(member: str, value: str | None) -> ValidationError:
         f"DataProcessing needs text/csv, application/json or application/jsonlines as {member}, not {value}.",
         "say the content type, or leave the filters out",
     )
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How containers are asked, as it was agreed: request, else container, else default."""
-
-    max_concurrent: int
-    max_payload_mb: int
-    strategy: Strategy
-
-    @property
-    def limit_bytes(self) -> int | None:
-        """Of a request's body; None for any."""
-        return self.max_payload_mb << 20 or None
-
-    @property
-    def is_single(self) -> bool:
-        """Whether a request carries one record."""
-        return self.strategy == "SingleRecord"
-
-    def __str__(self) -> str:
-        return (
-            f"MaxConcurrentTransforms={self.max_concurrent}, MaxPayloadInMB={self.max_payload_mb}, "
-            f"BatchStrategy={self.strategy}"
-        )
-
-
-def agree(demands: Demands, offered: Mapping[str, Any]) -> Pace:
-    """Settle how containers are asked.
-
-    Args:
-        demands: the request's.
-        offered: the container's answer to GET /execution-parameters, {} if it has none.
-
-    Raises:
-        ValidationError: if that is more than an instance takes at a time.
-    """
-    payload = demands.max_payload_mb
-    if payload is None:
-        payload = _number(offered, "MaxPayloadInMB", DEFAULT_MAX_PAYLOAD_MB)
-    pace = Pace(
-        demands.max_concurrent or _number(offered, "MaxConcurrentTransforms", DEFAULT_MAX_CONCURRENT) or 1,
-        payload,
-        demands.strategy or STRATEGIES.get(str(offered.get("BatchStrategy")), DEFAULT_STRATEGY),
-    )
-    refuse_too_much(pace.max_concurrent, pace.max_payload_mb)
-    return pace
-
-
-def refuse_too_much(concurrent: int, payload_mb: int) -> None:
-    """Raise ValidationError for more than an instance takes at a time."""
-    if payload_mb > LIMIT_MB:
-        raise ValidationError(
-            f"MaxPayloadInMB {payload_mb} is more than {LIMIT_MB}.", "give less, or 0 for objects of any size"
-        )
-    if concurrent * payload_mb > LIMIT_MB:
-        raise ValidationError(
-            f"MaxConcurrentTransforms {concurrent} times MaxPayloadInMB {payload_mb} is more than {LIMIT_MB} MB.",
-            f"set MaxPayloadInMB to {LIMIT_MB // concurrent or 1} or fewer concurrent transforms",
-        )
-
-
-def _number(offered: Mapping[str, Any], name: str, default: int) -> int:
-    value = offered.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else default

@@ -18,7 +18,8 @@ from local_sagemaker.state.store import Store
 from local_sagemaker.state.workspace import Workspace
 from local_sagemaker.transform.client import Caller
 from local_sagemaker.transform.failure import ObjectFailed
-from local_sagemaker.transform.plan import InputObject, Pace, TransformPlan, agree, plan_transform_job
+from local_sagemaker.transform.pace import Pace, agree
+from local_sagemaker.transform.plan import InputObject, TransformPlan, plan_transform_job
 from local_sagemaker.transform.serving import execution_parameters, serving
 from local_sagemaker.transform.transformation import InstanceTransform, Tally
 

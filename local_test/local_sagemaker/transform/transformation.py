@@ -19,7 +19,8 @@ from local_sagemaker.errors import UsageError
 from local_sagemaker.transform.client import Caller, InvocationFailed, Wire
 from local_sagemaker.transform.failure import ObjectFailed, records_in_words
 from local_sagemaker.transform.output import Output
-from local_sagemaker.transform.plan import InputObject, Pace, TransformPlan
+from local_sagemaker.transform.pace import Pace
+from local_sagemaker.transform.plan import InputObject, TransformPlan
 from local_sagemaker.transform.splitting import PIECE_BYTES, Batch, batches
 
 # Answers that came before their turn; beyond it no more is asked until the one that is awaited has come.
