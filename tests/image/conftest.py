@@ -1,8 +1,11 @@
 """The image under test: built once a run, by the same code that `byoc build` runs."""
 
+import fcntl
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -44,5 +47,8 @@ def _build(tag: str, with_horovod: str = "none") -> str:
     sys.path.insert(0, str(REPOSITORY / "local_test"))
     from local_sagemaker.image import build_image
 
-    build_image(tag, with_horovod=with_horovod)
+    lock = Path(tempfile.gettempdir(), f"sagemaker-byoc-{os.getuid()}-build.lock")
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # two processes of tests want the same image: the second finds all layers
+        build_image(tag, with_horovod=with_horovod)
     return tag
