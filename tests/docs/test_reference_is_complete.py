@@ -62,5 +62,7 @@ def test_every_error_in_the_services_words_has_a_row_with_its_code() -> None:
     rows = page("exit-codes-and-errors.md")
     kinds = [kind for kind in vars(harness_errors).values() if isinstance(kind, type)]
     service = [k for k in kinds if issubclass(k, harness_errors.ServiceError) and k is not harness_errors.ServiceError]
-    assert [k.__name__ for k in service if not re.search(rf"^\\| `{k.code}` .*`{k.__name__}` \\|$", rows, re.M)] == []
+    assert [
+        k.__name__ for k in service if not re.search(rf"^\\| `{k.code}` .*`{k.__name__}` \\|$", rows, re.MULTILINE)
+    ] == []
     assert {k.exit_code for k in service} == {2}

@@ -3,7 +3,7 @@
 Rank 0 keeps the parameters. The other ranks fetch them, compute gradients on their share of the images and send them
 back; the server applies each gradient as it comes and waits for nobody: asynchronous stochastic gradient descent.
 Start with torchrun, two processes or more, on one host or on several.
-"""  # noqa: INP001 - a folder of scripts is no package
+"""
 
 import argparse
 import os
