@@ -20,11 +20,11 @@ from local_sagemaker.engines.base import Chunk, Engine, NetworkPlan
 from local_sagemaker.errors import LocalSageMakerError, UsageError
 from local_sagemaker.hosting.alarms import AlarmBook
 from local_sagemaker.hosting.async_invocations import AsyncQueue
-from local_sagemaker.hosting.build_fleet import FleetBuilder, read_config
 from local_sagemaker.hosting.capture import Capture, CaptureConfig
 from local_sagemaker.hosting.deployment import plan_deployment
 from local_sagemaker.hosting.description import GROUPS, from_config, summary
 from local_sagemaker.hosting.fleet import FLEETS_FILE, Fleet, FleetTags, Retirement, shared_table
+from local_sagemaker.hosting.fleet_builder import FleetBuilder, read_config
 from local_sagemaker.hosting.hooks import Hooks
 from local_sagemaker.hosting.instance import HostedInstance
 from local_sagemaker.hosting.journal import CAPTURE_FOLDER, Journal
