@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -30,6 +32,7 @@ IMAGE_DEFAULT = "default"
 # How long the output of a stopped tree may stay open before it is killed for good, in seconds.
 REAP_SECONDS = 10.0
 POLL_SECONDS = 0.02
+TEMPORARY_PREFIX = "byoc-"
 # What a surrounding job or a user's shell may have set for itself, and must not leak into this job.
 PRIVATE_PREFIXES = ("SM_", "SAGEMAKER_", "TRAINING_JOB_", "BYOC_")
 
@@ -77,12 +80,14 @@ class ProcessEngine:
         for mount in plan.mounts:
             _link(mount, plan.base_directory)
         port = None if plan.port is None else free_port(plan.port)
+        # As a container's /tmp it ends with it, also with one that is killed.
+        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX))
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(PRIVATE_PREFIXES)}
         try:
             process = subprocess.Popen(
                 argv,
                 cwd=plan.base_directory,
-                env=inherited | _own_environment(plan, port),
+                env=inherited | _own_environment(plan, port, temporary),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -90,12 +95,13 @@ class ProcessEngine:
                 bufsize=0,
             )
         except OSError as error:
+            _remove_temporary(temporary)
             raise UsageError(
                 f"{argv[0]} cannot be executed: {error.strerror}",
                 "the process engine finds an entrypoint on this machine, not in the image",
                 "install it here, or use --engine docker",
             ) from error
-        return RunningProcess(process, plan.name, port, plan.labels)
+        return RunningProcess(process, plan.name, port, plan.labels, temporary)
 
     def find(self, labels: Mapping[str, str | None]) -> list[FoundContainer]:
         """The trees that carry the labels; see ``Engine.find``. An ended process leaves nothing to be found."""
@@ -117,13 +123,18 @@ class ProcessEngine:
         if not labels:
             raise ValueError("no labels")
         names: set[str] = set()
+        temporary: set[Path] = set()
         limit = time.monotonic() + REAP_SECONDS
         while (trees := find_trees(labels)) and time.monotonic() < limit:
             for tree in trees:
                 names.add(tree.name)
                 for pid in tree.pids:
                     _signal(pid, signal.SIGKILL)
+                if tree.temporary is not None:
+                    temporary.add(tree.temporary)
             time.sleep(POLL_SECONDS)
+        for folder in temporary:
+            _remove_temporary(folder)
         return len(names)
 
     def give_back(self, directory: Path, image: str, labels: Mapping[str, str] | None = None) -> None:
@@ -134,10 +145,11 @@ class RunningProcess:
     """The runtime and every process below it."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], name: str, port: int | None, labels: Mapping[str, str]
+        self, process: subprocess.Popen[bytes], name: str, port: int | None, labels: Mapping[str, str], temporary: Path
     ) -> None:
         self._process = process
         self._labels = dict(labels)
+        self._temporary = temporary
         self.name = name
         self.port = port
         self.address = None if port is None else (LOOPBACK, port)
@@ -151,6 +163,7 @@ class RunningProcess:
         daemons = [pid for tree in find_trees(self._labels) if tree.name == self.name for pid in tree.pids]
         for pid in {*session_and_descendants(self._process.pid), *daemons}:
             _signal(pid, signal.SIGKILL)
+        _remove_temporary(self._temporary)
         self._ended.set()
 
     def logs(self) -> Iterator[Chunk]:
@@ -229,6 +242,12 @@ class AdoptedProcess:
         _kill_tree(self._pid)
         with suppress(TimeoutError):
             self.wait(REAP_SECONDS)
+
+
+def _remove_temporary(folder: Path) -> None:
+    # The name is read from a process's environment, which a program may change.
+    if folder.name.startswith(TEMPORARY_PREFIX):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _signal_first(pid: int, number: int) -> None:
@@ -317,12 +336,14 @@ def _place(plan: ContainerPlan, word: str) -> str:
     return str(plan.base_directory) + word.removeprefix(BASE_DIR) if f"{word}/".startswith(f"{BASE_DIR}/") else word
 
 
-def _own_environment(plan: ContainerPlan, port: int | None) -> dict[str, str]:
+def _own_environment(plan: ContainerPlan, port: int | None, temporary: Path | None = None) -> dict[str, str]:
     # The runtime's folder leads PYTHONPATH, because a checkout may be used without being installed.
     python_path = [str(runtime_directory().parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {"PYTHONPATH": os.pathsep.join(python_path), "PYTHONUNBUFFERED": "1", **plan.environment}
-    environment |= mark(plan.name, plan.labels) | gpu_variables(plan.limits.gpus)
+    environment |= mark(plan.name, plan.labels, temporary) | gpu_variables(plan.limits.gpus)
     environment["SAGEMAKER_BASE_DIR"] = str(plan.base_directory)
+    if temporary is not None:
+        environment["TMPDIR"] = plan.environment.get("TMPDIR", str(temporary))
     if port is not None:
         environment["SAGEMAKER_BIND_TO_PORT"] = str(port)
         environment["BYOC_BIND_HOST"] = LOOPBACK

@@ -15,6 +15,7 @@ from local_sagemaker.engines.process_tree import PROC, ProcessEntry, belonging_t
 NAME_VARIABLE = "BYOC_CONTAINER"
 LABELS_VARIABLE = "BYOC_LABELS"
 PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"
+TEMPORARY_VARIABLE = "BYOC_TEMPORARY"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class MarkedTree:
         port: where it listens, if it does.
         leader: the id of its first process, or of the eldest that is left.
         pids: all that live, the leader first.
+        temporary: what stands for the container's /tmp.
     """
 
     name: str
@@ -34,11 +36,13 @@ class MarkedTree:
     port: int | None
     leader: int
     pids: tuple[int, ...]
+    temporary: Path | None = None
 
 
-def mark(name: str, labels: Mapping[str, str]) -> dict[str, str]:
-    """The variables that make a process findable."""
-    return {NAME_VARIABLE: name, LABELS_VARIABLE: json.dumps(dict(labels), sort_keys=True)}
+def mark(name: str, labels: Mapping[str, str], temporary: Path | None = None) -> dict[str, str]:
+    """The variables that make a process findable, and its temporary directory, which is to go with it."""
+    places = {} if temporary is None else {TEMPORARY_VARIABLE: str(temporary)}
+    return {NAME_VARIABLE: name, LABELS_VARIABLE: json.dumps(dict(labels), sort_keys=True), **places}
 
 
 def carries(labels: Mapping[str, str], wanted: Mapping[str, str | None]) -> bool:
@@ -63,8 +67,14 @@ def _tree(name: str, marked: Mapping[int, Mapping[str, str]], table: list[Proces
     first = next((e.pid for e in roots if e.session == e.pid), min(marked))
     others = {pid for one in marked for pid in (one, *belonging_to(one, table))} - {first}
     port = marked[first].get(PORT_VARIABLE, "")
+    temporary = marked[first].get(TEMPORARY_VARIABLE)
     return MarkedTree(
-        name, _labels(marked[first]), int(port) if port.isdigit() else None, first, (first, *sorted(others))
+        name,
+        _labels(marked[first]),
+        int(port) if port.isdigit() else None,
+        first,
+        (first, *sorted(others)),
+        Path(temporary) if temporary else None,
     )
 
 

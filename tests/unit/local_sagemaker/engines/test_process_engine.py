@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import uuid
 from pathlib import Path
@@ -199,3 +200,21 @@ def test_a_tool_inside_of_a_job_does_not_pass_the_jobs_mark_on(plan, labels, mon
     monkeypatch.setenv("BYOC_CONTAINER", "outer")
     running = ENGINE.start(plan("env"))
     assert "outer" not in output_of(running)
+
+
+@pytest.mark.parametrize("end", ["by itself", "killed", "found by another"])
+def test_what_stands_for_tmp_is_gone_with_the_process(tmp_path, end):
+    engine, said = ProcessEngine(), tmp_path / "said"
+    script = f"mktemp > {said}.new; mv {said}.new {said}; {'' if end == 'by itself' else 'sleep 600'}"
+    labels = {"test": tmp_path.name}
+    plan = ContainerPlan("c", "train", "", tmp_path, {}, labels=labels, entrypoint=("sh", "-c"), arguments=(script,))
+    running = engine.start(plan)
+    wait_until(said.exists, "the name of a temporary file", 60)
+    folder = Path(said.read_text().strip()).parent
+    if end == "killed":
+        running.kill(signal.SIGKILL)
+    elif end == "found by another":
+        engine.remove_all(labels)
+    running.wait(60)
+    assert folder != Path(tempfile.gettempdir())
+    assert not folder.exists()
