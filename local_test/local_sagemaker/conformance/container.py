@@ -28,6 +28,17 @@ for status in /proc/[0-9]*/status; do
   done < "$status" && echo "$pid $parent $name"
 done 2>/dev/null
 """
+# One line a thread of process 1: its state, the signals that it blocks and catches, and the call that it sleeps in.
+LIST_THREADS = r"""
+for status in /proc/1/task/*/status; do
+  while read -r key value _; do
+    case $key in State:) state=$value;; SigBlk:) blocked=$value;; SigCgt:) caught=$value;; esac
+  done < "$status"
+  place=
+  read -r place < "${status%status}wchan"
+  echo "$state $blocked $caught $place"
+done 2>/dev/null
+"""
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,23 @@ class Process:
     pid: int
     parent: int
     name: str
+
+
+@dataclass(frozen=True)
+class Thread:
+    """A thread of process 1.
+
+    Attributes:
+        state: the letter of /proc; ``R`` is running.
+        blocked: a bit for each signal.
+        caught: a bit for each signal that has a handler.
+        sleeps_in: the kernel's function, empty or ``0`` where that is not told.
+    """
+
+    state: str
+    blocked: int
+    caught: int
+    sleeps_in: str
 
 
 class Container:
@@ -122,6 +150,16 @@ class Container:
         found = [Process(int(pid), int(parent), name) for pid, parent, name in lines]
         ours = {one.pid for one in found if one.parent == 0 and one.pid != 1}
         return [one for one in found if one.pid not in ours and one.parent not in ours]
+
+    def threads(self) -> list[Thread]:
+        """The threads of process 1; none where there is no shell."""
+        lines = [line.split(" ", 3) for line in (self.execute("sh", "-c", LIST_THREADS) or "").splitlines()]
+        return [Thread(line[0], int(line[1], 16), int(line[2], 16), line[3]) for line in lines if all(line[:3])]
+
+    def command(self) -> list[str]:
+        """The words that process 1 was started with; none where they cannot be read."""
+        text = self.execute("cat", "/proc/1/cmdline")
+        return text.rstrip("\0").split("\0") if text else []
 
     def kill(self, process: Process) -> bool:
         """Kill one process inside; whether that could be done."""

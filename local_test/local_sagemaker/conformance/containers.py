@@ -24,27 +24,9 @@ import docker.types
 from requests.exceptions import RequestException
 
 from local_sagemaker.conformance.container import Container
+from local_sagemaker.conformance.leftovers import LABEL, remove_abandoned, runner_labels
 from local_sagemaker.conformance.setup import Setup
 from local_sagemaker.errors import EngineMissingError
-
-LABEL = "sagemaker-byoc.check"
-
-
-@dataclass(frozen=True)
-class Thread:
-    """A thread of process 1.
-
-    Attributes:
-        state: the letter of /proc; ``R`` is running.
-        blocked: a bit for each signal.
-        caught: a bit for each signal that has a handler.
-        sleeps_in: the kernel's function, empty or ``0`` where that is not told.
-    """
-
-    state: str
-    blocked: int
-    caught: int
-    sleeps_in: str
 
 
 class RefusedError(Exception):
@@ -126,6 +108,13 @@ class Containers:
         local = str(self._client.api.base_url).startswith("http+docker")
         return local and not any("rootless" in option for option in self._client.info().get("SecurityOptions") or ())
 
+    def halves(self) -> tuple[str | None, str | None]:
+        """The machine's cores, shared between two containers that would otherwise wait for each other's threads."""
+        count = int(self._client.info().get("NCPU") or 1)
+        if count < 2:
+            return None, None
+        return f"0-{count // 2 - 1}", f"{count // 2}-{count - 1}"
+
     def network(self, name: str) -> str:
         """A network without a way out, made when it is first asked for; its name for Docker."""
         with self._lock:
@@ -194,6 +183,8 @@ class Containers:
         }
         if setup.memory_bytes is not None:
             options["mem_limit"] = options["memswap_limit"] = setup.memory_bytes
+        if setup.cores is not None:
+            options["cpuset_cpus"] = setup.cores
         return options | self._network_options(setup)
 
     def _network_options(self, setup: Setup) -> dict[str, Any]:

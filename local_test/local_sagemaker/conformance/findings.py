@@ -62,12 +62,14 @@ class Report:
         strict: whether warnings count.
         findings: one for each rule that was asked for.
         seconds: what it took.
+        notes: what would make the next check quicker, or tell more.
     """
 
     image: str
     strict: bool
     findings: tuple[Finding, ...]
     seconds: float
+    notes: tuple[str, ...] = ()
 
     def of(self, outcome: Outcome) -> tuple[Finding, ...]:
         """The findings with an outcome."""
@@ -105,6 +107,7 @@ class Report:
             "passed": len(self.of("passed")),
             "violated": len(self.of("violated")),
             "skipped": len(self.of("skipped")),
+            "notes": list(self.notes),
             "findings": [finding.document() for finding in self.findings],
         }
 

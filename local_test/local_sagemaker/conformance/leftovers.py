@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from local_sagemaker.state.records import Runner
@@ -21,7 +21,7 @@ def runner_labels() -> dict[str, str]:
 
 
 def is_abandoned(labels: Mapping[str, str]) -> bool:
-    """Whether the process that made it is gone; one of another machine, or of another container, is not ours to judge."""
+    """Whether the process that made it is gone; what another machine or container has made is not ours to judge."""
     place, _, process = labels.get(RUNNER_LABEL, "").partition(" ")
     pid, _, started = process.partition(" ")
     return place == _place() and pid.isdigit() and not Runner(int(pid), started).is_alive
@@ -48,5 +48,5 @@ def remove_abandoned(client: Any) -> int:
 def _place() -> str:
     """Where process numbers are unique: this machine, or this container of it."""
     with suppress(OSError):
-        return f"{platform.node()}/{os.readlink('/proc/self/ns/pid')}"
+        return f"{platform.node()}/{Path('/proc/self/ns/pid').readlink()}"
     return platform.node()

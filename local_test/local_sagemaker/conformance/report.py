@@ -31,6 +31,8 @@ def show(report: Report, console: Console) -> None:
                 if finding.outcome == outcome:
                     _show_finding(finding, console)
         console.print()
+    for note in report.notes:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
     console.print(
         report.summary(), style="red" if report.failures else "green", markup=False, highlight=False, soft_wrap=True
     )

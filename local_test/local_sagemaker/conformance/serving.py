@@ -156,7 +156,7 @@ def await_ready(container: Container, limit: float) -> Readiness:
 def serving(
     containers: Containers, setup: Setup, limit: float, starts: list[float] | None = None
 ) -> Iterator[tuple[Container, Readiness]]:
-    """A server for the length of a block, once it is ready or known not to become so; its time is added to ``starts``."""
+    """A server for the length of a block, once it is ready or known not to become so; ``starts`` gets its seconds."""
     with containers.started(setup) as container:
         readiness = await_ready(container, limit)
         if readiness.ready and starts is not None:

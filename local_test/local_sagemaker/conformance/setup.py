@@ -31,6 +31,7 @@ class Setup:
         read_only_root: whether only ``writable`` and /tmp can be written.
         shm_bytes: the size of /dev/shm.
         memory_bytes: None for all.
+        cores: which of the machine's, as ``0-1``; None for all.
         port: where its server is to listen.
     """
 
@@ -47,4 +48,5 @@ class Setup:
     read_only_root: bool = False
     shm_bytes: int = SHM_BYTES
     memory_bytes: int | None = None
+    cores: str | None = None
     port: int = SERVING_PORT

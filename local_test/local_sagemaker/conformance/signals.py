@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from local_sagemaker.conformance.containers import Process, Thread
+from local_sagemaker.conformance.container import Process, Thread
 
 SIGTERM = 15
 POLL_SECONDS = 0.2

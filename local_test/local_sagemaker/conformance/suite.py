@@ -21,6 +21,7 @@ from local_sagemaker.conformance.subject import Subject
 
 # Beside each other: servers mostly wait, while trainings would slow each other down.
 AT_ONCE = 2
+LONG_SECONDS = 30.0
 NEEDS: dict[Need, str] = {
     "payload": "there is no payload; give --payload FILE",
     "model data": "there is no model; give --model-data, or let the check train one",
@@ -147,12 +148,20 @@ def check_image(containers: Containers, subject: Subject, rules: Sequence[Rule],
     inspected = containers.inspect()
     plan = plan_check(rules, subject, capabilities(inspected))
     with tempfile.TemporaryDirectory(prefix="byoc-check-") as folder:
-        found = list(_act(plan, containers, subject, inspected, Path(folder), tell))
-    return Report(subject.image, subject.strict, one_each(rules, (*plan.findings, *found)), time.monotonic() - start)
+        notes: list[str] = []
+        found = list(_act(plan, containers, subject, inspected, Path(folder), tell, notes))
+    findings = one_each(rules, (*plan.findings, *found))
+    return Report(subject.image, subject.strict, findings, time.monotonic() - start, tuple(notes))
 
 
 def _act(
-    plan: Plan, containers: Containers, subject: Subject, inspected: dict[str, Any], folder: Path, tell: Tell
+    plan: Plan,
+    containers: Containers,
+    subject: Subject,
+    inspected: dict[str, Any],
+    folder: Path,
+    tell: Tell,
+    notes: list[str],
 ) -> Iterator[Finding]:
     if plan.looks:
         tell("looking at the image")
@@ -163,6 +172,7 @@ def _act(
     if plan.trains:
         tell("training under all conditions")
         trained = training.examine_training(containers, subject, folder / "model")
+        notes += [note_on_training(trained.end)] if trained.end else []
         yield from trained.findings
         model = model or trained.model
     bench = serving.Serving(containers, subject, model, capabilities(inspected))
@@ -209,6 +219,14 @@ def _all_skipped(probe: Probe, reason: str) -> list[Finding]:
 def _flatten(parts: Iterable[list[Finding]]) -> Iterator[Finding]:
     for part in parts:
         yield from part
+
+
+def note_on_training(end: training.TrainingEnd) -> str:
+    """How long the first training took, and what to do where that is long."""
+    if end.stopped:
+        return f"training was asked to stop after {end.seconds:.0f} s; {training.NO_END}"
+    hint = "; hyperparameters that make it short make the check short" if end.seconds > LONG_SECONDS else ""
+    return f"training took {end.seconds:.0f} s, and ran several times{hint}"
 
 
 def _given_model(subject: Subject, folder: Path) -> Path | None:

@@ -169,4 +169,12 @@ TRAINING_RULES: tuple[Rule, ...] = (
         "Read data in pieces; or leave out --strict where your model is larger.",
         ("strict",),
     ),
+    Rule(
+        "BYOC-T021",
+        WARNING,
+        "Process 1 of training is no shell that keeps SIGTERM from the program it has started.",
+        TRAINS,
+        "0.3, 1.12",
+        'In the shell script start the program with exec: exec python3 train.py "$@"',
+    ),
 )
