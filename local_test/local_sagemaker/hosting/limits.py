@@ -19,7 +19,7 @@ class InvocationLimits:
         invocation_seconds: until a container has answered in full.
         stream_seconds: until a streamed answer has ended.
         bidirectional_seconds: until a bidirectional stream is closed.
-        connect_seconds: until a container has accepted a connection.
+        connect_seconds: until a container has accepted a connection; a full backlog is asked again after 1 and 3 s.
         load_seconds: how long a request waits for its model to be loaded.
         connections: to one container at a time; more requests wait for a free one.
         shadows: copies in flight at a time; more are left out.
@@ -32,7 +32,7 @@ class InvocationLimits:
     invocation_seconds: float = 60.0
     stream_seconds: float = 480.0
     bidirectional_seconds: float = 1800.0
-    connect_seconds: float = 2.0
+    connect_seconds: float = 10.0
     load_seconds: float = 60.0
     connections: int = 1024
     shadows: int = 256
