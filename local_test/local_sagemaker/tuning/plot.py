@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from local_sagemaker.tuning.definitions import Definition
 from local_sagemaker.tuning.ranges import CategoricalRange, Range
@@ -21,6 +21,8 @@ COLUMNS = 3
 POINT, BEST, LINE, MUTED = "#2f6fb3", "#d1495b", "#5b6770", "#9aa5ad"
 # Objectives over two decades, such as losses, are read better on a logarithmic axis.
 LOGARITHMIC_RATIO = 100.0
+# A logarithmic axis of less than that has few powers of ten, or none, to put its numbers at.
+NARROW_RATIO = 5.0
 
 
 def draw(name: str, summaries: Sequence[dict[str, Any]], definitions: tuple[Definition, ...], file: Path) -> None:
@@ -86,6 +88,18 @@ def _draw_parameter(axes: Axes, one: Range, jobs: Sequence[Any], best: Any) -> N
         if job is best:
             axes.plot([place], [job[2]], marker="*", markersize=15, color=BEST, linestyle="none")
     _finish(axes, values)
+    if axes.get_xscale() == "log":
+        _number_logarithmic(axes)
+
+
+def _number_logarithmic(axes: Axes) -> None:
+    """Put few enough numbers at the horizontal axis that none covers another."""
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    low, high = sorted(axes.get_xlim())
+    if high / low >= LOGARITHMIC_RATIO:
+        return
+    axes.xaxis.set_major_locator(MaxNLocator(4) if high / low < NARROW_RATIO else LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
 
 
 def _draw_points(axes: Axes, places: Sequence[float], values: Sequence[float], jobs: Sequence[Any]) -> None:
