@@ -271,7 +271,7 @@ def _documents(
         )
         document = {**document, **made}
     if capture is not None:
-        document["DataCaptureConfig"] = capture_document(workspace, name, capture)
+        document["DataCaptureConfig"] = capture_document(workspace, capture)
     return document, rest
 
 

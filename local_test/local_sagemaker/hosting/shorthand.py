@@ -169,12 +169,15 @@ def config_document(
     return document
 
 
-def capture_document(workspace: Workspace, endpoint: str, percentage: float) -> Document:
-    """A DataCaptureConfig that keeps requests and answers in the default bucket, CSV and JSON as text."""
+def capture_document(workspace: Workspace, percentage: float) -> Document:
+    """A DataCaptureConfig that keeps requests and answers in the default bucket, CSV and JSON as text.
+
+    Endpoint and variant are the next parts of the files' names, as in all captures.
+    """
     return {
         "EnableCapture": True,
         "InitialSamplingPercentage": int(percentage),
-        "DestinationS3Uri": f"s3://{workspace.default_bucket}/data-capture/{endpoint}",
+        "DestinationS3Uri": f"s3://{workspace.default_bucket}/data-capture",
         "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
         "CaptureContentTypeHeader": {
             "CsvContentTypes": ["text/csv"],
