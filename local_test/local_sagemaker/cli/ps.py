@@ -19,6 +19,7 @@ from local_sagemaker.state.workspace import KIND_LABEL, Workspace
 if TYPE_CHECKING:
     from local_sagemaker.state.records import Record
 
+WIDTH = 400
 SECONDS_IN = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
@@ -94,6 +95,5 @@ def _print_table(rows: list[tuple[Record, list[Placed]]]) -> None:
         where = ", ".join(sorted({one.engine.name for one in placed}))
         count = f"{len(placed)} on {where}" if placed else "-"
         table.add_row(record.kind.words, record.name, status or "-", age(time.time() - record.created_at), count)
-    console = Console()
-    # A file or a pipe has no width: names are whole there, for whatever reads them.
-    console.print(table, width=None if console.is_terminal else 400, soft_wrap=not console.is_terminal)
+    # As wide as it needs to be: a name is whole on its line, to be copied and to be read by programs.
+    Console(width=WIDTH).print(table, soft_wrap=True)

@@ -86,6 +86,14 @@ def test_ps_lists_what_has_not_ended_and_with_all_what_has(make):
     assert names("--all") == ["front", "model", "now", "done"]
 
 
+def test_ps_never_breaks_a_name(make, monkeypatch):
+    """Also on a terminal of 40 columns, which breaks the line itself: a name that is copied from it is whole."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "40")
+    make(name := "a" * 63)
+    assert name in run("ps").stdout
+
+
 def test_ps_shows_the_containers_of_each_resource(make, container):
     make("digits", SecondaryStatus="Training")
     make("digits", ENDPOINT, "InService")
