@@ -75,14 +75,20 @@ def shell_that_waits(container: Signalled) -> list[str] | None:
     return [f"process 1: {' '.join(command)[:300]}", f"its child: {', '.join(children)}"]
 
 
-def await_stop(container: Signalled, limit: float) -> Stop:
-    """Wait for the end after SIGTERM for ``limit`` seconds; less where process 1 will never hear of it."""
+def await_stop(container: Signalled, limit: float, readings: int = 0) -> Stop:
+    """Wait for the end after SIGTERM for ``limit`` seconds; less where process 1 will never hear of it.
+
+    Args:
+        container: was sent SIGTERM.
+        limit: in seconds.
+        readings: how often process 1 was seen not to listen before.
+    """
     start = time.monotonic()
-    readings = 0
+    before = readings
     listens = False
     while not container.has_ended:
         elapsed = time.monotonic() - start
-        deaf = readings >= DEAF_READINGS and not listens
+        deaf = readings >= DEAF_READINGS and readings > before and not listens
         if elapsed >= limit or (deaf and elapsed >= DEAF_SECONDS):
             return Stop(ended=False, seconds=elapsed, deaf=deaf)
         if not listens:
@@ -90,4 +96,5 @@ def await_stop(container: Signalled, limit: float) -> Stop:
             listens = heard is True or (heard is None and not container.has_ended)
             readings += heard is False
         time.sleep(POLL_SECONDS)
-    return Stop(ended=True, seconds=time.monotonic() - start, deaf=readings >= DEAF_READINGS - 1 and not listens)
+    deaf = readings >= DEAF_READINGS and readings > before and not listens
+    return Stop(ended=True, seconds=time.monotonic() - start, deaf=deaf)

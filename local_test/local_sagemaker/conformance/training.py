@@ -266,7 +266,7 @@ def _train_together(
 def examine_stop(containers: Containers, subject: Subject, end: TrainingEnd) -> Iterator[Finding]:
     """SIGTERM as soon as training listens, and early enough to be told from its own end."""
     with containers.started(training_setup(subject, containers.halves()[1])) as container:
-        elapsed = _await_life(container, end.seconds / 2)
+        elapsed, readings = _await_hearing(container, end.seconds / 2)
         if container.has_ended:
             reason = f"training ended within {elapsed:.1f} s, before a signal could come"
             yield from (skipped(rule, reason) for rule in ("BYOC-T015", "BYOC-T021"))
@@ -274,18 +274,21 @@ def examine_stop(containers: Containers, subject: Subject, end: TrainingEnd) -> 
         shell = shell_that_waits(container)
         yield decided("BYOC-T021", not shell, *(shell or ()))
         container.signal("SIGTERM")
-        stop = await_stop(container, STOP_SECONDS)
+        stop = await_stop(container, STOP_SECONDS, readings)
         yield judge_stop(stop, end.seconds - elapsed, container.last_lines())
 
 
-def _await_life(container: Container, limit: float) -> float:
-    """Wait until process 1 hears SIGTERM; the seconds that this took, at most ``limit``."""
+def _await_hearing(container: Container, limit: float) -> tuple[float, int]:
+    """Wait until process 1 hears SIGTERM, at most ``limit`` seconds; how long it took, and how often it was deaf."""
     start = time.monotonic()
+    readings = 0
     while (elapsed := time.monotonic() - start) < limit and not container.has_ended:
-        if hears_sigterm(container.threads()):
-            break
+        heard = hears_sigterm(container.threads())
+        if heard:
+            return time.monotonic() - start, 0
+        readings += heard is False
         time.sleep(POLL_SECONDS)
-    return elapsed
+    return elapsed, readings
 
 
 def judge_stop(stop: Stop, remaining: float, last_lines: str) -> Finding:

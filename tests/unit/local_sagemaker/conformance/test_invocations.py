@@ -1,6 +1,7 @@
 """What requests find out about a server: nothing on one that keeps the contract, and each fault on one that has it."""
 
 import pytest
+from local_sagemaker.conformance import invocations
 from local_sagemaker.conformance.invocations import NO_PAYLOAD, examine_requests
 
 NOTHING = frozenset()
@@ -16,6 +17,19 @@ FAULTS = {
     "no_metrics": "S029",
     "known_headers": "S030",
 }
+
+
+@pytest.fixture(autouse=True)
+def short_load(monkeypatch):
+    """What a load shows, it shows at once on a server that has nothing else to do."""
+    monkeypatch.setattr(invocations, "LOAD_SECONDS", 0.3)
+    monkeypatch.setattr(invocations, "LONGEST_LOAD_SECONDS", 1.0)
+
+
+@pytest.fixture
+def one_attempt(monkeypatch):
+    """A time that is bad is bad each time."""
+    monkeypatch.setattr(invocations, "ATTEMPTS", 1)
 
 
 def outcomes(server):
@@ -63,18 +77,18 @@ def test_server_that_garbage_ends_is_found_dead(stranger):
 
 def test_health_check_that_waits_for_invocations_is_found(stranger, monkeypatch):
     """14.7: sixteen clients, one at a time."""
-    monkeypatch.setenv("SECONDS", "0.4")
+    monkeypatch.setenv("SECONDS", "0.25")
     with stranger("ping_waits") as server:
         assert outcome(server, "S006") == "violated"
 
 
-def test_slow_clients_that_block_the_health_check_are_found(stranger):
+def test_slow_clients_that_block_the_health_check_are_found(stranger, one_attempt):
     """14.7: the server takes one connection at a time."""
     with stranger("single", "closes_connections", payload=None) as server:
         assert outcome(server, "S007") == "violated"
 
 
-def test_slow_health_check_is_found(stranger):
+def test_slow_health_check_is_found(stranger, one_attempt):
     """14.3."""
     with stranger("slow_ping") as server:
         assert outcome(server, "S002") == "violated"
@@ -90,7 +104,7 @@ def test_without_a_payload_rules_about_answers_are_not_tested_and_say_so(strange
 
 def test_promised_streams_that_nobody_serves_are_found(stranger):
     """15.19."""
-    with stranger() as server:
+    with stranger(payload=None) as server:
         promised = frozenset({"bidirectional-streaming"})
         found = {one.rule.id: one.outcome for one in examine_requests(server, promised)}
     assert found["BYOC-S034"] == "violated"
@@ -100,5 +114,5 @@ def test_promised_streams_that_nobody_serves_are_found(stranger):
 def test_evidence_says_what_was_sent_and_what_came(stranger, fault):
     """14.2: a finding that cannot be acted upon is none."""
     with stranger(fault) as server:
-        evidence = [one.evidence for one in examine_requests(server, NOTHING) if one.rule.id == "BYOC-S003"]
-    assert evidence[0][0].startswith("POST /ping: status 405")
+        evidence = next(one.evidence for one in examine_requests(server, NOTHING) if one.rule.id == "BYOC-S003")
+    assert evidence[0].startswith("POST /ping: status 405")
