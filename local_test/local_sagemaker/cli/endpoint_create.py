@@ -38,11 +38,14 @@ from local_sagemaker.engines import EngineName
 from local_sagemaker.errors import UsageError, ValidationError
 from local_sagemaker.hosting.local_options import LocalOptions
 from local_sagemaker.hosting.shorthand import (
+    ModelPlan,
     capture_document,
     config_document,
     deployment_document,
+    make_model,
     parse_numbers,
     parse_variant,
+    plan_model,
 )
 from local_sagemaker.names import parse_pairs, parse_size
 from local_sagemaker.state.records import Kind
@@ -122,16 +125,16 @@ def create(  # noqa: PLR0917 - click passes each by name
     workspace = open_workspace(project)
     if workspace.store.find(Kind.ENDPOINT, name):
         raise ValidationError(f'Cannot create already existing endpoint "{name}".', "give another name, or delete it")
-    document, rest = _documents(
+    models, document, rest = _documents(
         workspace, name, (variants, shadows, instances, capture, image, environment, request_file)
     )
     if dry_run:
-        emit(document, True)
+        emit({**_planned(models, document), "CreateEndpoint": {**rest, "EndpointName": name}}, True)
         return
     chosen = choose(engine)
     options = LocalOptions(port, seed, None if memory is None else parse_size(memory, "--memory"), cpus, gpus)
     options.write(workspace.directory_of(Kind.ENDPOINT, name))
-    config_name = _make_config(workspace, document)
+    config_name = _make_config(workspace, models, document)
     call(workspace, "CreateEndpoint", {**rest, "EndpointName": name, "EndpointConfigName": config_name})
     start_detached(workspace, engine if engine != "auto" else _named(chosen.name), Kind.ENDPOINT, name)
     _finish(workspace, name, detach, timeout, as_json)
@@ -194,13 +197,13 @@ def update(  # noqa: PLR0917 - click passes each by name
     if retain:
         request["RetainAllVariantProperties"] = True
     if config_name is None:
-        document, rest = _documents(
+        models, document, rest = _documents(
             workspace, name, (variants, shadows, instances, capture, image, environment, request_file)
         )
         if dry_run:
-            emit({"CreateEndpointConfig": document, "UpdateEndpoint": {**rest, **request}}, True)
+            emit({**_planned(models, document), "UpdateEndpoint": {**rest, **request}}, True)
             return
-        config_name, request = _make_config(workspace, document), {**rest, **request}
+        config_name, request = _make_config(workspace, models, document), {**rest, **request}
     elif dry_run:
         emit({**request, "EndpointConfigName": config_name}, True)
         return
@@ -228,11 +231,15 @@ def config(  # noqa: PLR0917 - click passes each by name
 ) -> None:
     """Make the endpoint configuration NAME, which `byoc endpoint update --config NAME` takes."""
     workspace = open_workspace(project)
-    document, _ = _documents(workspace, name, (variants, shadows, instances, capture, image, environment, request_file))
+    models, document, _ = _documents(
+        workspace, name, (variants, shadows, instances, capture, image, environment, request_file)
+    )
     document["EndpointConfigName"] = name
     if dry_run:
-        emit(document, True)
+        emit(_planned(models, document), True)
         return
+    for model in models:
+        make_model(workspace, model)
     answer = call(workspace, "CreateEndpointConfig", document)
     emit(answer, as_json, answer["EndpointConfigArn"])
 
@@ -241,13 +248,11 @@ def _documents(
     workspace: Workspace,
     name: str,
     given: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], int | None, str, tuple[str, ...], Path | None],
-) -> tuple[Document, Document]:
-    """The CreateEndpointConfig request, and what a --request document says of the endpoint itself."""
+) -> tuple[list[ModelPlan], Document, Document]:
+    """The models, the CreateEndpointConfig request, and what a --request document says of the endpoint itself."""
     variants, shadows, instances, capture, image, environment, request_file = given
     document: Document = {} if request_file is None else read_request(request_file)
-    for model in document.pop("CreateModel", ()):
-        if not workspace.store.find(Kind.MODEL, model.get("ModelName", "")):
-            call(workspace, "CreateModel", model)
+    models = [ModelPlan(str(model.get("ModelName", "")), model) for model in document.pop("CreateModel", ())]
     rest = document.pop("CreateEndpoint", document.pop("UpdateEndpoint", {}))
     document = document.pop("CreateEndpointConfig", document)
     if not variants and "ProductionVariants" not in document:
@@ -256,27 +261,39 @@ def _documents(
             raise UsageError(
                 "no variant", "an endpoint has at least one", "write --variant blue=MODEL, or --request FILE"
             )
-        return {"EndpointConfigName": existing}, {**document, **rest}
+        return models, {"EndpointConfigName": existing}, {**document, **rest}
     if variants:
+        production = [parse_variant(text, "--variant") for text in variants]
+        shadow = [parse_variant(text, "--shadow") for text in shadows]
+        env = parse_pairs(environment, "--env")
+        chosen = {choice.name: plan_model(workspace, choice, name, image, env) for choice in (*production, *shadow)}
+        models += chosen.values()
         counts = [text if "=" in text else f"={text}" for text in instances]
         made = config_document(
-            workspace,
             name,
-            [parse_variant(text, "--variant") for text in variants],
-            [parse_variant(text, "--shadow") for text in shadows],
+            production,
+            shadow,
             parse_numbers(counts, "number of instances"),
-            image,
-            parse_pairs(environment, "--env"),
+            chosen,
             datetime.now().astimezone(),
         )
         document = {**document, **made}
     if capture is not None:
         document["DataCaptureConfig"] = capture_document(workspace, capture)
-    return document, rest
+    return models, document, rest
 
 
-def _make_config(workspace: Workspace, document: Document) -> str:
-    """The name of the configuration, made if the document says more than a name."""
+def _planned(models: list[ModelPlan], document: Document) -> Document:
+    """What would be asked of the API, as --request takes it."""
+    requests = {model.name: model.request for model in models if model.request is not None}
+    made = {"CreateEndpointConfig": document} if document.keys() != {"EndpointConfigName"} else document
+    return {**({"CreateModel": list(requests.values())} if requests else {}), **made}
+
+
+def _make_config(workspace: Workspace, models: list[ModelPlan], document: Document) -> str:
+    """The name of the configuration, made with its models if the document says more than a name."""
+    for model in models:
+        make_model(workspace, model)
     if document.keys() != {"EndpointConfigName"}:
         call(workspace, "CreateEndpointConfig", document)
     return str(document["EndpointConfigName"])

@@ -83,8 +83,25 @@ def parse_capacity(text: str, option: str) -> Document:
     return {"Type": "CAPACITY_PERCENT" if match[2] else "INSTANCE_COUNT", "Value": int(match[1])}
 
 
-def find_model(workspace: Workspace, choice: VariantChoice, endpoint: str, image: str, env: Mapping[str, str]) -> str:
-    """The name of the model that a choice means, made if there is none yet.
+@dataclass(frozen=True)
+class ModelPlan:
+    """The model that a choice means, and what makes it where there is none yet.
+
+    Attributes:
+        name: the model's.
+        request: of CreateModel; None for a model that there is.
+        data: the file or folder of this machine that is to be put at the request's address, if any.
+    """
+
+    name: str
+    request: Document | None = None
+    data: Path | None = None
+
+
+def plan_model(
+    workspace: Workspace, choice: VariantChoice, endpoint: str, image: str, env: Mapping[str, str]
+) -> ModelPlan:
+    """Find the model of a choice, or plan one; nothing is made.
 
     A choice is a model's name, a training job's name, a folder, a ``model.tar.gz``, or an address in S3.
 
@@ -92,69 +109,72 @@ def find_model(workspace: Workspace, choice: VariantChoice, endpoint: str, image
         UsageError: if it is none of these.
     """
     if workspace.store.find(Kind.MODEL, choice.model):
-        return choice.model
-    uri = _model_data(workspace, choice.model)
-    identity = hashlib.sha256(f"{uri} {image} {sorted(env.items())}".encode()).hexdigest()[:8]
-    name = f"{endpoint[:25]}-{choice.name[:25]}-{identity}"
-    if not workspace.store.find(Kind.MODEL, name):
-        container: Document = {"Image": image, **({"Environment": dict(env)} if env else {})}
-        if uri.endswith(".tar.gz"):
-            container["ModelDataUrl"] = uri
-        else:
-            source = {"S3Uri": f"{uri.rstrip('/')}/", "S3DataType": "S3Prefix", "CompressionType": "None"}
-            container["ModelDataSource"] = {"S3DataSource": source}
-        call(
-            workspace,
-            "CreateModel",
-            {"ModelName": name, "PrimaryContainer": container, "ExecutionRoleArn": ROLE_ARN},
-        )
-    return name
-
-
-def _model_data(workspace: Workspace, text: str) -> str:
-    """The address of a model's data; a file or folder of this machine is put into the default bucket."""
-    data = find_model_data(workspace, text)
+        return ModelPlan(choice.model)
+    data = find_model_data(workspace, choice.model)
     if data is None:
         raise UsageError(
-            f"there is no model {text}",
+            f"there is no model {choice.model}",
             "expected a model, a training job, a folder, a model.tar.gz or an address in S3",
             "see `byoc ps --all`, or train one with `byoc train`",
         )
-    if isinstance(data, str):
-        return data
-    if data.is_file():
-        return _upload(workspace, data)
-    with tempfile.TemporaryDirectory(prefix="byoc-") as folder:
-        return _upload(workspace, pack(data, Path(folder, MODEL_ARCHIVE)))
+    uri = data if isinstance(data, str) else _address(workspace, data)
+    identity = hashlib.sha256(f"{uri} {image} {sorted(env.items())}".encode()).hexdigest()[:8]
+    name = f"{endpoint[:25]}-{choice.name[:25]}-{identity}"
+    if workspace.store.find(Kind.MODEL, name):
+        return ModelPlan(name)
+    container: Document = {"Image": image, **({"Environment": dict(env)} if env else {})}
+    if uri.endswith(".tar.gz"):
+        container["ModelDataUrl"] = uri
+    else:
+        source = {"S3Uri": f"{uri.rstrip('/')}/", "S3DataType": "S3Prefix", "CompressionType": "None"}
+        container["ModelDataSource"] = {"S3DataSource": source}
+    request = {"ModelName": name, "PrimaryContainer": container, "ExecutionRoleArn": ROLE_ARN}
+    return ModelPlan(name, request, None if isinstance(data, str) else data)
 
 
-def _upload(workspace: Workspace, archive: Path) -> str:
+def make_model(workspace: Workspace, plan: ModelPlan) -> None:
+    """Put the model's data into the buckets, packed if it is a folder, and create the model; fine if there is one."""
+    if plan.request is None or workspace.store.find(Kind.MODEL, plan.name):
+        return
+    if plan.data is not None:
+        uri = plan.request["PrimaryContainer"]["ModelDataUrl"]
+        if plan.data.is_file():
+            workspace.buckets.copy(uri, plan.data)
+        else:
+            with tempfile.TemporaryDirectory(prefix="byoc-") as folder:
+                workspace.buckets.copy(uri, pack(plan.data, Path(folder, MODEL_ARCHIVE)))
+    call(workspace, "CreateModel", plan.request)
+
+
+def _address(workspace: Workspace, data: Path) -> str:
+    """Where a file or folder of this machine goes: the same place as long as it holds the same."""
     digest = hashlib.sha256()
-    with archive.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    uri = f"s3://{workspace.default_bucket}/models/{digest.hexdigest()[:16]}/{MODEL_ARCHIVE}"
-    if not workspace.buckets.exists(uri):
-        workspace.buckets.copy(uri, archive)
-    return uri
+    for path in [data] if data.is_file() else sorted(data.rglob("*")):
+        digest.update(str(path.relative_to(data)).encode())
+        if path.is_file():
+            with path.open("rb") as file:
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+    return f"s3://{workspace.default_bucket}/models/{digest.hexdigest()[:16]}/{MODEL_ARCHIVE}"
 
 
 def config_document(
-    workspace: Workspace,
     endpoint: str,
     variants: Sequence[VariantChoice],
     shadows: Sequence[VariantChoice],
     instances: Mapping[str, float],
-    image: str,
-    env: Mapping[str, str],
+    models: Mapping[str, ModelPlan],
     now: datetime,
 ) -> Document:
-    """A CreateEndpointConfig request of choices; ``instances`` by variant, and of all the others by the empty name."""
+    """A CreateEndpointConfig request of choices; ``models`` by variant.
+
+    ``instances`` are by variant as well, and those of all the others by the empty name.
+    """
 
     def variant(choice: VariantChoice) -> Document:
         return {
             "VariantName": choice.name,
-            "ModelName": find_model(workspace, choice, endpoint, image, env),
+            "ModelName": models[choice.name].name,
             "InitialInstanceCount": int(instances.get(choice.name, instances.get("", 1))),
             "InstanceType": STAND_IN_TYPE,
             "InitialVariantWeight": choice.weight,
