@@ -2,14 +2,16 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.docker import docker
+from tests.support.docker import ASKING, docker
 from tests.support.places import REPOSITORY
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.docker
 
@@ -29,7 +31,7 @@ def build(image: str):
         return tags[-1]
 
     yield make
-    for tag in tags:
+    for tag in set(tags):
         docker("rmi", "-f", tag)
 
 
@@ -80,23 +82,24 @@ def test_ours_breaks_no_rule(image: str, project: Path) -> None:
 
 
 def test_faults_of_the_public_sample_are_found(build, project: Path) -> None:
-    """13.2, 13.3, 14.7, 15.3, 15.7: nginx before one sync worker, which takes a second for a row."""
+    """1.12, 13.2, 13.3, 14.7, 15.3, 15.7: nginx before one sync worker, which takes half a second for a row."""
     payload = str(project / "payload.csv")
-    rules = [word for rule in ("S006", "S015", "S017", "S022", "S025", "S026") for word in ("--rule", rule)]
+    asked = ("T015", "T021", "S006", "S015", "S017", "S022", "S025", "S026")
+    rules = [word for rule in asked for word in ("--rule", rule)]
     model = project / "model"
     model.mkdir()
     (model / "model.txt").write_text("trained")
-    options = ["--model-data", str(model), "--payload", payload, "--env", "SECONDS=1"]
+    options = ["--model-data", str(model), "--payload", payload, "--env", "SECONDS=0.5"]
     found = check(build("public_sample"), project, *options, *rules, exit_code=4)
-    assert broken(found) == {"S006", "S015", "S017", "S022", "S025"}
+    assert broken(found) == {"T015", "S006", "S015", "S017", "S022", "S025"}
 
 
 def test_faults_of_a_shell_that_wraps_functions_are_found(build, project: Path) -> None:
-    """0.3, 1.7, 13.2: the shell keeps SIGTERM and gives its own exit code."""
+    """0.3, 1.7, 1.12, 13.2: the shell keeps SIGTERM and gives its own exit code."""
     (project / "input/data/training").rename(project / "input/data/train")
-    rules = [word for rule in ("T001", "T012", "S023") for word in ("--rule", rule)]
+    rules = [word for rule in ("T001", "T012", "T015", "T021", "S023") for word in ("--rule", rule)]
     found = check(build("shell_wrapper", BASE), project, *rules, exit_code=4)
-    assert broken(found) == {"T012", "S023"}
+    assert broken(found) == {"T012", "T015", "T021", "S023"}
 
 
 def test_server_of_another_port_and_its_shell_form_are_found(build, project: Path) -> None:
@@ -104,6 +107,18 @@ def test_server_of_another_port_and_its_shell_form_are_found(build, project: Pat
     options = ["--only", "image,serve", "--startup-timeout", "5"]
     found = check(build("other_port", BASE), project, *options, exit_code=4)
     assert broken(found) == {"I001", "I006", "S001"}
+
+
+def test_server_that_does_not_train_needs_a_network_and_writes_to_its_model_is_found(build, project: Path) -> None:
+    """1.1, 13.5, 13.10: the conditions are told apart, whatever else is wrong."""
+    model = project / "model"
+    model.mkdir()
+    (model / "model.json").write_text("{}")
+    (project / "input/data/training/rows.csv").unlink()
+    options = ["--model-data", str(model), "--env", "FAULTS=needs_network,writes_model"]
+    rules = [word for rule in ("T001", "S001", "S008", "S009", "S010", "S011") for word in ("--rule", rule)]
+    found = check(build("stranger", BASE), project, *options, *rules, exit_code=4)
+    assert broken(found) == {"T001", "S008", "S009"}
 
 
 def test_conditions_that_a_strangers_training_does_not_stand_are_told_apart(build, project: Path) -> None:
@@ -114,19 +129,44 @@ def test_conditions_that_a_strangers_training_does_not_stand_are_told_apart(buil
     assert broken(found) == {"T003", "T004", "T005", "T006", "T007", "T009", "T010"}
 
 
-def test_nothing_is_left_when_it_is_interrupted(build, project: Path) -> None:
-    """13.2: Ctrl-C in the middle of a training."""
-    image = build("stranger", BASE)
+def begin(image: str, project: Path) -> "subprocess.Popen[bytes]":
+    """A check in the middle of a training that takes long."""
     words = ["check", image, "--project", project, "--hyperparameter", "seconds=100"]
-    with subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "local_sagemaker", *words],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY / "local_test")},
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-    ) as process:
-        assert process.stderr is not None
-        while b"training" not in process.stderr.readline():
-            pass
-        process.send_signal(2)
+    )
+    wait_until(lambda: running(image), "a container of the check", 120, interval=ASKING)
+    return process
+
+
+def left(image: str) -> list[str]:
+    """The containers that checks have left of an image."""
+    return docker("ps", "-aq", "--filter", f"label={LABEL}", "--filter", f"ancestor={image}").split()
+
+
+def running(image: str) -> list[str]:
+    """Those of them that run."""
+    return docker("ps", "-q", "--filter", f"label={LABEL}", "--filter", f"ancestor={image}").split()
+
+
+def test_nothing_is_left_when_it_is_interrupted(build, project: Path) -> None:
+    """13.2: Ctrl-C in the middle of a training."""
+    image = build("stranger", BASE)
+    with begin(image, project) as process:
+        process.send_signal(signal.SIGINT)
         assert process.wait(120) == 130
-    assert docker("ps", "-aq", "--filter", f"label={LABEL}", "--filter", f"ancestor={image}").split() == []
+    assert left(image) == []
+
+
+def test_what_a_killed_check_has_left_is_removed_by_the_next(build, project: Path) -> None:
+    """22.3: kill -9; the containers know whose they were."""
+    image = build("stranger", BASE)
+    with begin(image, project) as process:
+        process.kill()
+        process.wait(60)
+    assert left(image)
+    check(image, project, "--rule", "I005")
+    assert left(image) == []
