@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,6 +65,20 @@ def make_read_only(directory: Path) -> None:
     for path in (directory, *directory.rglob("*")):
         if not path.is_symlink():
             path.chmod(path.stat().st_mode & ~0o222)
+
+
+def make_readable(directory: Path) -> None:
+    """Let the owner read all of a tree, and enter its folders: the platform reads a job's files whatever their modes.
+
+    What belongs to somebody else stays as it is.
+    """
+    user = os.getuid()
+    for parent, folders, files in os.walk(directory):
+        for name, wanted in [*((name, 0o700) for name in folders), *((name, 0o400) for name in files)]:
+            path = Path(parent, name)
+            status = path.lstat()
+            if status.st_uid == user and not stat.S_ISLNK(status.st_mode) and status.st_mode & wanted != wanted:
+                path.chmod(stat.S_IMODE(status.st_mode) | wanted)
 
 
 def remove_tree(directory: Path) -> None:

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
-from local_sagemaker.archive import copy_code, remove_tree
+from local_sagemaker.archive import copy_code, make_readable, remove_tree
 from local_sagemaker.engines.base import BASE_DIR, Engine, Running
 from local_sagemaker.engines.overlay import make_changes
 from local_sagemaker.logs import CommonLog, LogPump, Sink, StreamSink
@@ -177,6 +177,8 @@ def _attempt(run: Run) -> Attempt:
             _attend(run, attempt, running)
             attempt.seconds = time.monotonic() - clock
             engine.give_back(job.directory, run.image, job.own_labels)
+            for folder in (*job.folders("model").values(), *job.folders("output").values()):
+                make_readable(folder)
     attempt.warnings = [warning for sync in syncs for warning in sync.warnings]
     return attempt
 

@@ -1,10 +1,11 @@
 """model.tar.gz: packing and unpacking."""
 
 import io
+import stat
 import tarfile
 
 import pytest
-from local_sagemaker.archive import make_read_only, pack, remove_tree, unpack
+from local_sagemaker.archive import make_read_only, make_readable, pack, remove_tree, unpack
 from local_sagemaker.errors import UsageError
 
 
@@ -79,3 +80,18 @@ def test_a_read_only_tree_can_be_removed(tmp_path):
     assert not (tmp_path / "tree" / "below" / "file").stat().st_mode & 0o222
     remove_tree(tmp_path / "tree")
     assert not (tmp_path / "tree").exists()
+
+
+def test_what_its_owner_cannot_read_is_made_readable_and_links_lead_nowhere(tmp_path):
+    """6.1: the platform packs a model whatever the modes of its files."""
+    (tmp_path / "mine").write_bytes(b"")
+    (tmp_path / "mine").chmod(0o000)
+    folder = tmp_path / "model/deep"
+    folder.mkdir(parents=True)
+    (folder / "weights").write_bytes(b"1")
+    (folder / "weights").chmod(0o010)
+    (folder / "link").symlink_to(tmp_path / "mine")
+    folder.chmod(0o050)
+    make_readable(tmp_path / "model")
+    modes = [stat.S_IMODE(path.lstat().st_mode) for path in (folder, folder / "weights", tmp_path / "mine")]
+    assert [oct(mode) for mode in modes] == ["0o750", "0o410", "0o0"]
