@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from local_sagemaker.conformance.leftovers import remove_abandoned
 from local_sagemaker.doctor_check import Check
 from local_sagemaker.engines import DockerEngine, FoundContainer
 from local_sagemaker.engines.gpus import nvidia_devices
@@ -23,11 +24,15 @@ CLOCK_SECONDS = 5.0
 
 
 def docker_checks() -> tuple[Check, ...]:
-    """Look at the engine that answers."""
+    """Look at the engine that answers, and remove what a ``byoc check`` that was killed has left in it."""
     engine = DockerEngine.connect()
     asked = time.time()
     info = engine.client.info()
-    return (*engine_checks(info, (asked + time.time()) / 2), leftovers(engine.find({SESSION_LABEL: None})))
+    return (
+        *engine_checks(info, (asked + time.time()) / 2),
+        leftovers(engine.find({SESSION_LABEL: None})),
+        leftovers_of_checks(remove_abandoned(engine.client)),
+    )
 
 
 def engine_checks(info: Mapping[str, Any], now: float, devices: tuple[str, ...] | None = None) -> tuple[Check, ...]:
@@ -58,6 +63,11 @@ def leftovers(containers: Iterable[FoundContainer]) -> Check:
         "optional",
         f"`byoc ps` in their projects, or `docker container prune --filter label={SESSION_LABEL}`",
     )
+
+
+def leftovers_of_checks(removed: int) -> Check:
+    """Containers and networks of a check that was killed: nobody wants them, so that they are removed at once."""
+    return Check("left by checks", True, f"{removed} removed" if removed else "none", "optional")
 
 
 def _version(text: str) -> Check:

@@ -2,7 +2,7 @@
 
 import pytest
 from local_sagemaker.doctor import examine
-from local_sagemaker.doctor_engine import engine_checks, leftovers
+from local_sagemaker.doctor_engine import engine_checks, leftovers, leftovers_of_checks
 from local_sagemaker.engines import FoundContainer
 
 INFO = {
@@ -72,3 +72,10 @@ def test_this_machine_is_looked_at_as_a_whole(free_listener):
     assert {"python", "disk", "shm", "gpu", f"port {free_listener}", "docker engine"} <= set(found)
     assert not found[f"port {free_listener}"].ok
     assert all(check.next_step for check in found.values() if not check.ok)
+
+
+@pytest.mark.parametrize(("removed", "found"), [(0, "none"), (3, "3 removed")])
+def test_what_a_killed_check_has_left_is_removed_and_told(removed, found):
+    """22.3: nothing is left for the user to do."""
+    check = leftovers_of_checks(removed)
+    assert (check.ok, check.found) == (True, found)
