@@ -3,6 +3,7 @@
 import signal
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,14 @@ def test_a_strict_container_can_write_to_memory_alone(engine: DockerEngine, plan
     assert text.splitlines()[:2] == ["1000", "tmp"]
     assert "root" in text.splitlines()
     assert text.splitlines()[-1].split()[1] == "64"
+
+
+def test_an_image_of_ecr_is_this_machines_image_of_that_name(engine: DockerEngine, plan: PlanMaker, image: str) -> None:
+    """23.3: documents name images of a registry; nothing is pulled."""
+    in_ecr = replace(plan("echo here"), image=f"000000000000.dkr.ecr.us-east-1.amazonaws.com/{image}")
+    assert output_of(engine, in_ecr) == "here\n"
+    with pytest.raises(EngineMissingError, match="there is no image"):
+        engine.start(replace(in_ecr, image=f"{in_ecr.image}-absent"))
 
 
 def test_a_gpu_that_docker_lacks_is_a_missing_engine(engine: DockerEngine, plan: PlanMaker) -> None:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -30,6 +30,7 @@ from local_sagemaker.engines.base import (
 )
 from local_sagemaker.engines.docker_command import LOOPBACK, network_command, run_command
 from local_sagemaker.engines.gpus import parse_gpus
+from local_sagemaker.engines.image_lookup import find_image
 from local_sagemaker.engines.overlay import overlay_options
 from local_sagemaker.errors import EngineMissingError, LocalSageMakerError, UsageError
 
@@ -62,8 +63,8 @@ def labels_of_image(engine: Engine, image: str) -> dict[str, str] | None:
     if not isinstance(engine, DockerEngine):
         return None
     try:
-        return dict(engine.client.images.get(image).labels)
-    except docker.errors.DockerException:
+        return dict(engine.client.images.get(find_image(image, engine.has_image)).labels)
+    except (docker.errors.DockerException, EngineMissingError):
         return None
 
 
@@ -162,19 +163,7 @@ class DockerEngine:
             EngineMissingError: if the image is absent, or there is no GPU and the plan wants one.
             UsageError: if the port is taken, or Docker refuses the plan.
         """
-        try:
-            container = self.client.containers.create(plan.image, list(plan.words), **self._options(plan))
-        except docker.errors.ImageNotFound as error:
-            raise EngineMissingError(
-                f"there is no image {plan.image}",
-                "a job runs in an image that this machine has",
-                f"build it: `byoc build --tag {plan.image}`",
-            ) from error
-        except docker.errors.APIError as error:
-            raise _refused(plan, error) from error
-        except KeyboardInterrupt:
-            self._remove_if_made(plan)
-            raise
+        container = self._create(plan)
         try:
             chunks = container.attach(stdout=True, stderr=True, stream=True, logs=False, demux=True)
             container.start()
@@ -186,6 +175,21 @@ class DockerEngine:
             _remove(container)
             raise
         return DockerContainer(container, chunks, plan.container_port, self._network_settings(container))
+
+    def _create(self, plan: ContainerPlan) -> Any:
+        try:
+            return self.client.containers.create(plan.image, list(plan.words), **self._options(plan))
+        except docker.errors.ImageNotFound as error:
+            # Documents name images of ECR, which this machine has by their tags.
+            found = find_image(plan.image, self.has_image)
+            if found == plan.image:
+                raise _refused(plan, error) from error
+            return self._create(replace(plan, image=found))
+        except docker.errors.APIError as error:
+            raise _refused(plan, error) from error
+        except KeyboardInterrupt:
+            self._remove_if_made(plan)
+            raise
 
     def adopt(self, name: str) -> DockerContainer:
         """Take over a container; its log is given from the beginning. See ``Engine.adopt``."""
@@ -309,7 +313,7 @@ class DockerEngine:
         owner = "0:0" if self._is_rootless() else f"{user}:{os.getgid()}"
         try:
             container = self.client.containers.create(
-                image,
+                find_image(image, self.has_image),
                 ["-R", "-h", owner, "/byoc-job"],
                 entrypoint=["chown"],
                 volumes={str(directory): {"bind": "/byoc-job", "mode": "rw"}},

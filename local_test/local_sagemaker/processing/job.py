@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from local_sagemaker.engines.base import Engine, Running
+from local_sagemaker.engines.image_lookup import find_image
 from local_sagemaker.engines.overlay import make_changes
 from local_sagemaker.logs import CommonLog, LogPump, Sink, StreamSink
 from local_sagemaker.processing.plan import (
@@ -31,7 +32,6 @@ from local_sagemaker.training.channel_data import find_items, in_pass
 from local_sagemaker.training.checkpoints import CheckpointSync
 from local_sagemaker.training.downloads import gather
 from local_sagemaker.training.hosts import HostEnd, HostsWatch, Order, Patience, StopReason, started_with_changes
-from local_sagemaker.training.image_lookup import find_image
 from local_sagemaker.training.metrics import Tee
 
 MESSAGE_BYTES = 1024

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from local_sagemaker.engines import answering_engines
+from local_sagemaker.errors import LocalSageMakerError
 from local_sagemaker.state.records import FINAL, Kind, Record, end, fail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from local_sagemaker.engines import Engine
+    from local_sagemaker.state.store import Store
     from local_sagemaker.state.workspace import Workspace
 
 REASON = (
@@ -47,9 +50,11 @@ def _put_right(workspace: Workspace, record: Record, engines: list[Engine]) -> R
     kind, name, store = record.kind, record.name, workspace.store
     for engine in engines:
         engine.remove_all(workspace.labels(kind, name))
-        image = _image(record)
-        if image:
-            engine.give_back(workspace.directory_of(kind, name), image)
+        for image in _images(store, record):
+            # Where none of them can, the files stay root's, and `byoc rm` says what to do.
+            with suppress(LocalSageMakerError):
+                engine.give_back(workspace.directory_of(kind, name), image)
+                break
     if record.status == "Deleting":
         store.delete(kind, name)
         return record
@@ -65,11 +70,21 @@ def _put_right(workspace: Workspace, record: Record, engines: list[Engine]) -> R
     return store.release(kind, name)
 
 
-def _image(record: Record) -> str | None:
-    """An image that the resource ran in: it can change the owner of what root wrote."""
-    request = record.request
-    for document in (request.get("AlgorithmSpecification"), request.get("AppSpecification")):
-        for key in ("TrainingImage", "ImageUri"):
-            if document and document.get(key):
-                return str(document[key])
-    return None
+def _images(store: Store, record: Record) -> Iterator[str]:
+    """The images that the resource ran in: each can change the owner of what root wrote."""
+    for path in (("AlgorithmSpecification", "TrainingImage"), ("AppSpecification", "ImageUri")):
+        if image := record.request.get(path[0], {}).get(path[1]):
+            yield str(image)
+    for name in _models(store, record):
+        for model in store.find(Kind.MODEL, name):
+            containers = [model.request.get("PrimaryContainer", {}), *model.request.get("Containers", ())]
+            yield from (str(container["Image"]) for container in containers if container.get("Image"))
+
+
+def _models(store: Store, record: Record) -> Iterator[str]:
+    """The names of the models that a transform job or an endpoint has."""
+    if name := record.request.get("ModelName"):
+        yield str(name)
+    for config in store.find(Kind.ENDPOINT_CONFIG, str(record.description.get("EndpointConfigName", ""))):
+        for variant in config.request.get("ProductionVariants", ()):
+            yield str(variant.get("ModelName", ""))

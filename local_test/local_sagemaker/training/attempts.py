@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from local_sagemaker.archive import copy_code, make_readable, remove_tree
 from local_sagemaker.engines.base import BASE_DIR, Engine, Running
+from local_sagemaker.engines.image_lookup import find_image
 from local_sagemaker.engines.overlay import make_changes
 from local_sagemaker.logs import CommonLog, LogPump, Sink, StreamSink
 from local_sagemaker.training.attempt_log import FileSink
@@ -21,7 +22,6 @@ from local_sagemaker.training.checkpoints import CheckpointSync
 from local_sagemaker.training.containers import plan_container, plan_containers, plan_network, synced_folder
 from local_sagemaker.training.downloads import download_channels, show_folders
 from local_sagemaker.training.hosts import HostEnd, HostsWatch, Order, Patience, StopReason, started_with_changes
-from local_sagemaker.training.image_lookup import find_image
 from local_sagemaker.training.metrics import MetricLog, Tee
 from local_sagemaker.training.pipes import filled_pipes
 from local_sagemaker.training.platform_files import write_platform_files

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass, field
 
 import pytest
+from local_sagemaker.errors import EngineMissingError
 from local_sagemaker.state.reconcile import reconcile
 from local_sagemaker.state.records import Kind, Runner
 from local_sagemaker.state.runner import run as run_record
@@ -100,6 +101,26 @@ def test_files_that_root_wrote_are_given_back(workspace):
     engine = RecordingEngine()
     reconcile(workspace, [engine])
     assert engine.given_back == [(workspace.directory / "jobs" / "one", "mine:latest")]
+
+
+def test_a_transform_jobs_files_are_given_back_by_its_models_image(workspace):
+    workspace.store.create(Kind.MODEL, "digits", {"PrimaryContainer": {"Image": "mine:latest"}}, {})
+    request = {"ModelName": "digits"}
+    make(workspace, Kind.TRANSFORM_JOB, "one", {"TransformJobStatus": "InProgress"}, request=request)
+    engine = RecordingEngine()
+    reconcile(workspace, [engine])
+    assert engine.given_back == [(workspace.directory / "transform" / "one", "mine:latest")]
+
+
+def test_an_image_that_is_gone_keeps_no_verb_from_its_work(workspace):
+    class EngineWithoutImages(RecordingEngine):
+        def give_back(self, directory, image, labels=None):
+            raise EngineMissingError(f"there is no image {image}")
+
+    request = {"AlgorithmSpecification": {"TrainingImage": "gone:latest"}}
+    make(workspace, Kind.TRAINING_JOB, "one", RUNNING, request=request)
+    (record,) = reconcile(workspace, [EngineWithoutImages()])
+    assert record.status == "Failed"
 
 
 RUN = """

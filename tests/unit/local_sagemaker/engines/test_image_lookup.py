@@ -1,8 +1,8 @@
 """Which of this machine's images a document means."""
 
 import pytest
+from local_sagemaker.engines.image_lookup import find_image
 from local_sagemaker.errors import EngineMissingError
-from local_sagemaker.training.image_lookup import find_image
 
 ECR = "000000000000.dkr.ecr.us-east-1.amazonaws.com/digits:latest"
 
