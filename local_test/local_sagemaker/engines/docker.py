@@ -328,6 +328,8 @@ class DockerEngine:
                 _remove(container)
         except docker.errors.APIError as error:
             raise _not_given_back(directory, error.explanation or str(error)) from error
+        except EngineMissingError as error:
+            raise _not_given_back(directory, error.happened) from error
         if code != 0:
             raise _not_given_back(directory, f"chown in {image} ended with exit code {code}")
 
