@@ -47,7 +47,7 @@ def _build(tag: str, with_horovod: str = "none") -> str:
     sys.path.insert(0, str(REPOSITORY / "local_test"))
     from local_sagemaker.image import build_image
 
-    lock = Path(tempfile.gettempdir(), f"sagemaker-byoc-{os.getuid()}-build.lock")
+    lock = Path(tempfile.gettempdir(), f"{tag.replace(':', '-')}-{os.getuid()}.lock")
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # two processes of tests want the same image: the second finds all layers
         build_image(tag, with_horovod=with_horovod)
