@@ -20,7 +20,7 @@ from local_sagemaker.files import write_whole
 from local_sagemaker.hosting.hooks import AsyncAccepted, AsyncInvocation
 from local_sagemaker.hosting.invocation_errors import InvocationError, invalid
 from local_sagemaker.hosting.router import Forward, Forwarded
-from local_sagemaker.state.buckets import SCHEME, Buckets
+from local_sagemaker.state.buckets import Buckets, split_uri
 
 DEFAULT_CONCURRENCY = 4
 MOST_AT_A_TIME = 256
@@ -78,7 +78,7 @@ class AsyncQueue:
         """Accept a request: it is on disk when this returns.
 
         Raises:
-            InvocationError: if it has neither or both of an InputLocation and a body.
+            InvocationError: if it has neither or both of an InputLocation and a body, or an address that cannot be.
         """
         return await asyncio.to_thread(self.accept, invocation)
 
@@ -88,14 +88,15 @@ class AsyncQueue:
         location = headers.get(f"{PREFIX}inputlocation", "")
         if bool(location) == bool(invocation.body):
             raise invalid("Exactly one of InputLocation and Body must be given.")
-        if location and not location.startswith(SCHEME):
-            raise invalid(f"InputLocation {location!r} is no address in S3.")
+        if location:
+            check_address("InputLocation", location)
         own = uuid.uuid4()
         inference_id = headers.get(f"{PREFIX}inference-id") or str(own)
         folder = headers.get(f"{PREFIX}s3outputpathextension", "").strip("/")
         file = headers.get(f"{PREFIX}filename") or f"{own}.out"
         output = "/".join(filter(None, (self._output, folder, file)))
         failure = "/".join(filter(None, (self._failures, folder, f"{own}-error.out"))) if self._failures else ""
+        check_address("OutputLocation", output)
         document = {
             "InferenceId": inference_id,
             "InputLocation": location,
@@ -155,10 +156,10 @@ class AsyncQueue:
         try:
             failure = self._ask(path, document, answer, forward)
             if failure is None:
-                self._buckets.put(document["OutputLocation"], answer)
-            else:
+                failure = self._keep(document, answer)
+            if failure is not None:
                 self._note(f"asynchronous invocation {document['InferenceId']} failed: {failure}")
-                if self._failures:
+                if document["FailureLocation"]:
                     self._buckets.put_bytes(document["FailureLocation"], failure.encode())
         except InvocationError:  # no instance at the moment: it keeps its place
             return
@@ -167,6 +168,14 @@ class AsyncQueue:
             self._wake.set()
         path.unlink()
         path.with_suffix(".body").unlink(missing_ok=True)
+
+    def _keep(self, document: Mapping[str, Any], answer: Path) -> str | None:
+        """Make the answer an object; why it cannot be one, or None. Asking again would not help."""
+        try:
+            self._buckets.put(document["OutputLocation"], answer)
+        except (UsageError, OSError) as error:
+            return f"the answer cannot be kept at {document['OutputLocation']}: {error}"
+        return None
 
     def _ask(self, path: Path, document: Mapping[str, Any], answer: Path, forward: Forwards) -> str | None:
         """Have the container's answer in a file; why there is none, or None.
@@ -177,13 +186,10 @@ class AsyncQueue:
         if time.time() > document["Until"]:
             return "the request waited longer than its RequestTTLSeconds"
         try:
-            body = (
-                self._buckets.path(document["InputLocation"])
-                if document["InputLocation"]
-                else path.with_suffix(".body")
-            )
-            with body.open("rb"):
-                pass
+            body = path.with_suffix(".body")
+            if document["InputLocation"]:
+                body = self._buckets.path(document["InputLocation"])
+                self._buckets.open(document["InputLocation"]).close()
         except (UsageError, OSError) as error:
             return f"the input {document['InputLocation']} cannot be read: {error}"
         try:
@@ -198,3 +204,15 @@ class AsyncQueue:
         original = answer.read_bytes()[:2048].decode(errors="replace")
         side = "client" if said.status < 500 else "server"
         return f'Received {side} error ({said.status}) from model with message "{original}"'
+
+
+def check_address(member: str, uri: str) -> None:
+    """Refuse what is no object's address.
+
+    Raises:
+        InvocationError: naming the member and its value.
+    """
+    try:
+        split_uri(uri)
+    except UsageError as error:
+        raise invalid(f"{member} is not usable: {error.happened}; {error.expected}.") from error

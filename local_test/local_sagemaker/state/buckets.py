@@ -40,7 +40,8 @@ def split_uri(uri: str) -> tuple[str, str]:
     """
     bucket, _, key = uri.removeprefix(SCHEME).partition("/")
     if not uri.startswith(SCHEME) or not BUCKET.fullmatch(bucket):
-        raise UsageError(f"{uri!r} is no address in S3", "expected s3://BUCKET/KEY", "correct the address")
+        expected = "expected s3://BUCKET/KEY, with 3 to 63 characters of a-z 0-9 . - as the bucket"
+        raise UsageError(f"{uri!r} is no address in S3", expected, "correct the address")
     parts = key.split("/")
     if "\0" in key or any(part in {".", ".."} for part in parts) or "" in parts[:-1]:
         raise UsageError(f"{uri!r} cannot be a file", "expected a key without empty parts, . and ..", "use another key")

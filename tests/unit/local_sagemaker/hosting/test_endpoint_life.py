@@ -335,6 +335,39 @@ def test_a_failed_asynchronous_invocation_leaves_its_reason(endpoint):
     assert len(endpoint.engine.containers[0].asked) == 1
 
 
+def test_an_asynchronous_invocation_is_asked_once_when_its_answer_cannot_be_kept(endpoint):
+    """19.2, 19.4."""
+    endpoint.model("blue")
+    output = {"S3OutputPath": "s3://bucket/out", "S3FailurePath": "s3://bucket/failed"}
+    endpoint.config("one", variant("blue"), AsyncInferenceConfig={"OutputConfig": output})
+    in_service(endpoint)
+    endpoint.workspace.buckets.put_bytes("s3://bucket/out", b"an object where a folder would have to be")
+    _, _, headers = endpoint.invoke(b"x", "async-invocations")
+    where = headers["x-amzn-sagemaker-failurelocation"]
+    wait_until(lambda: endpoint.workspace.buckets.exists(where), "the reason")
+    assert b"would lie below an object" in endpoint.workspace.buckets.read_bytes(where)
+    wait_until(lambda: not list((endpoint.directory / "async").glob("*.json")), "the queue is empty")
+    assert len(endpoint.engine.containers[0].asked) == 1
+
+
+def test_an_asynchronous_invocation_says_what_is_wrong_with_its_addresses(endpoint):
+    """19.1, 19.4."""
+    endpoint.model("blue")
+    output = {"S3OutputPath": "s3://bucket/out", "S3FailurePath": "s3://bucket/failed"}
+    endpoint.config("one", variant("blue"), AsyncInferenceConfig={"OutputConfig": output})
+    in_service(endpoint)
+    for wrong in ({"InputLocation": "https://bucket/in"}, {"InputLocation": "s3://in/x"}, {"Filename": "../x"}):
+        body = b"" if "InputLocation" in wrong else b"x"
+        status, answer, _ = endpoint.invoke(body, "async-invocations", **wrong)
+        assert status == 400
+        assert next(iter(wrong.values())) in answer["Message"]
+    endpoint.workspace.buckets.put_bytes("s3://bucket/there.json", b"x")
+    _, _, headers = endpoint.invoke(b"", "async-invocations", InputLocation="s3://bucket/absent.json")
+    where = headers["x-amzn-sagemaker-failurelocation"]
+    wait_until(lambda: endpoint.workspace.buckets.exists(where), "the reason")
+    assert b"there is no such object" in endpoint.workspace.buckets.read_bytes(where)
+
+
 def test_containers_of_a_pipeline_get_ports_of_their_own_and_hand_on_their_answers(endpoint):
     """15.30, 15.31, 15.32."""
     containers = [{"Image": "image", "Environment": {"ANSWER": name}} for name in ("first", "second")]
