@@ -5,12 +5,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -21,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from local_sagemaker.engines.base import BASE_DIR, Chunk, ContainerPlan, FoundContainer, Limits, Mount, NetworkPlan
 from local_sagemaker.engines.gpus import gpu_variables
 from local_sagemaker.engines.process_marks import find_trees, mark
+from local_sagemaker.engines.process_temporary import content_of, find_temporary, make_temporary, remove_temporary
 from local_sagemaker.engines.process_tree import session_and_descendants
 from local_sagemaker.errors import EngineMissingError, UsageError
 
@@ -32,7 +31,6 @@ IMAGE_DEFAULT = "default"
 # How long the output of a stopped tree may stay open before it is killed for good, in seconds.
 REAP_SECONDS = 10.0
 POLL_SECONDS = 0.02
-TEMPORARY_PREFIX = "byoc-"
 # What a surrounding job or a user's shell may have set for itself, and must not leak into this job.
 PRIVATE_PREFIXES = ("SM_", "SAGEMAKER_", "TRAINING_JOB_", "BYOC_")
 
@@ -81,7 +79,7 @@ class ProcessEngine:
             _link(mount, plan.base_directory)
         port = None if plan.port is None else free_port(plan.port)
         # As a container's /tmp it ends with it, also with one that is killed.
-        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX))
+        temporary = make_temporary(plan.labels)
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(PRIVATE_PREFIXES)}
         try:
             process = subprocess.Popen(
@@ -95,7 +93,7 @@ class ProcessEngine:
                 bufsize=0,
             )
         except OSError as error:
-            _remove_temporary(temporary)
+            remove_temporary(temporary)
             raise UsageError(
                 f"{argv[0]} cannot be executed: {error.strerror}",
                 "the process engine finds an entrypoint on this machine, not in the image",
@@ -133,8 +131,9 @@ class ProcessEngine:
                 if tree.temporary is not None:
                     temporary.add(tree.temporary)
             time.sleep(POLL_SECONDS)
-        for folder in temporary:
-            _remove_temporary(folder)
+        # A tree that ended by itself after its tool had been killed has left its folder too.
+        for folder in {*temporary, *find_temporary(labels)}:
+            remove_temporary(folder)
         return len(names)
 
     def give_back(self, directory: Path, image: str, labels: Mapping[str, str] | None = None) -> None:
@@ -163,7 +162,7 @@ class RunningProcess:
         daemons = [pid for tree in find_trees(self._labels) if tree.name == self.name for pid in tree.pids]
         for pid in {*session_and_descendants(self._process.pid), *daemons}:
             _signal(pid, signal.SIGKILL)
-        _remove_temporary(self._temporary)
+        remove_temporary(self._temporary)
         self._ended.set()
 
     def logs(self) -> Iterator[Chunk]:
@@ -242,12 +241,6 @@ class AdoptedProcess:
         _kill_tree(self._pid)
         with suppress(TimeoutError):
             self.wait(REAP_SECONDS)
-
-
-def _remove_temporary(folder: Path) -> None:
-    # The name is read from a process's environment, which a program may change.
-    if folder.name.startswith(TEMPORARY_PREFIX):
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _signal_first(pid: int, number: int) -> None:
@@ -343,7 +336,7 @@ def _own_environment(plan: ContainerPlan, port: int | None, temporary: Path | No
     environment |= mark(plan.name, plan.labels, temporary) | gpu_variables(plan.limits.gpus)
     environment["SAGEMAKER_BASE_DIR"] = str(plan.base_directory)
     if temporary is not None:
-        environment["TMPDIR"] = plan.environment.get("TMPDIR", str(temporary))
+        environment["TMPDIR"] = plan.environment.get("TMPDIR", str(content_of(temporary)))
     if port is not None:
         environment["SAGEMAKER_BIND_TO_PORT"] = str(port)
         environment["BYOC_BIND_HOST"] = LOOPBACK

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from local_sagemaker.engines import ContainerPlan, Limits, Mount, ProcessEngine
+from local_sagemaker.engines.process_temporary import make_temporary
 from local_sagemaker.errors import EngineMissingError, UsageError
 
 from tests.support.processes import alive
@@ -217,4 +218,33 @@ def test_what_stands_for_tmp_is_gone_with_the_process(tmp_path, end):
         engine.remove_all(labels)
     running.wait(60)
     assert folder != Path(tempfile.gettempdir())
-    assert not folder.exists()
+    assert not folder.parent.exists()
+
+
+def test_what_stands_for_tmp_is_gone_where_the_process_ended_after_its_tool_was_killed(labels, tmp_path, monkeypatch):
+    """4.9: kill -9 of the tool leaves nothing, also between the end that it asked of a process and that end."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    tool = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(f"""
+            from pathlib import Path
+            from local_sagemaker.engines import ContainerPlan, ProcessEngine
+            from local_sagemaker.engines.process_marks import find_trees
+            running = ProcessEngine().start(ContainerPlan(
+                "one", "train", "image", Path({str(tmp_path)!r}), {{}}, labels={labels!r}, entrypoint=("sleep", "600")))
+            print(find_trees({labels!r})[0].leader, flush=True)
+            running.wait()
+        """)],
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    with tool:
+        started = int(tool.stdout.readline())
+        tool.kill()
+    subprocess.run(["kill", "-9", str(started)], check=True)
+    wait_until(lambda: not alive(started), "the process to be gone")
+    kept = make_temporary({"byoc.test": "another"})
+    assert len(list(temporary.iterdir())) == 2
+    assert ENGINE.remove_all(labels) == 0
+    assert list(temporary.iterdir()) == [kept]
