@@ -22,11 +22,6 @@ from tests.support.training import PLATFORM_PREFIXES, RunningJob, TrainRun, run_
 # What a developer sets for the tests themselves.
 KEPT = frozenset({"BYOC_TEST_IMAGE", "BYOC_TEST_HOROVOD_IMAGE"})
 
-# Tests in tests/image of which a process of its own runs all.
-HARNESS_WITH_IMAGE = tuple(
-    f"tests/image/test_{name}" for name in ("harness_", "check", "whole_cycle", "many_hosts_harness")
-)
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Two flags for machines that must leave nothing out."""
@@ -56,14 +51,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """What one process runs after the other: tests of the image, those of the harness with it, else those of a file."""
+    """What one process runs after the other: all tests of the image, which is built once; else those of one file."""
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            if not nodeid.startswith("tests/image/"):
-                return super()._split_scope(nodeid)
-            return "the harness" if nodeid.startswith(HARNESS_WITH_IMAGE) else "the image"
+            # Two of them at once would train on the same two cores, and networks that wait for each other crawl then.
+            return "tests/image" if nodeid.startswith("tests/image/") else super()._split_scope(nodeid)
 
     return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
