@@ -132,7 +132,11 @@ def process(context: click.Context, /, arguments: tuple[str, ...], project: Path
         start_detached(workspace, given["engine"], Kind.PROCESSING_JOB, name)
         emit({"ProcessingJobName": name, "ProcessingJobArn": job.arn}, as_json, name)
         return
-    run(workspace, chosen, Kind.PROCESSING_JOB, name, log_stream(as_json), say)
+    try:
+        run(workspace, chosen, Kind.PROCESSING_JOB, name, log_stream(as_json), say)
+    except KeyboardInterrupt:
+        tell(workspace, job, as_json)
+        raise
     tell(workspace, job, as_json)
 
 

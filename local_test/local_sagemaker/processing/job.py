@@ -47,6 +47,7 @@ class ProcessingResult:
     failure_reason: str | None = None
     exit_message: str | None = None
     seconds: float = 0.0
+    interrupted: bool = False
 
 
 def run_processing_job(
@@ -83,10 +84,10 @@ def run_processing_job(
         with ExitStack() as carried:
             for sync in _continuous(job):
                 carried.enter_context(sync.in_background())
-            ends, stopped = _attend(job, running, log_stream, report, must_stop)
+            ends, stopped, interrupted = _attend(job, running, log_stream, report, must_stop)
             engine.give_back(job.directory, image, job.labels)
         seconds = time.monotonic() - clock
-    return _collect(job, ends, stopped, seconds)
+    return replace(_collect(job, ends, stopped, seconds), interrupted=interrupted)
 
 
 def prepare(job: ProcessingJob, engine: Engine) -> None:
@@ -139,7 +140,8 @@ def _attend(
     stream: BinaryIO | None,
     report: Callable[[str], None],
     must_stop: Callable[[], bool],
-) -> tuple[list[HostEnd], StopReason | None]:
+) -> tuple[list[HostEnd], StopReason | None, bool]:
+    interrupted = False
     patience = Patience(job.max_runtime_seconds, job.after_failure_seconds, job.stop_grace_seconds)
     with _logging(job, running, stream):
         watch = HostsWatch(running, patience, report)
@@ -158,11 +160,11 @@ def _attend(
         except KeyboardInterrupt:
             report(f"stopping {job.name}; it has {job.stop_grace_seconds:.0f} s")
             watch.stop()
-            stopped = "Stopped"
+            stopped, interrupted = "Stopped", True
         finally:
             ended.set()
             thread.join()
-    return watch.ends, stopped
+    return watch.ends, stopped, interrupted
 
 
 @contextmanager

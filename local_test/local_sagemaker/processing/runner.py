@@ -32,7 +32,10 @@ def run_processing_job(
     output: BinaryIO | None,
     report: Callable[[str], None],
 ) -> None:
-    """Run it to its end; the record tells how it ended. It is stopped by setting the record's status to Stopping."""
+    """Run it to its end; the record tells how it ended.
+
+    It is stopped by setting the record's status to Stopping, or by KeyboardInterrupt, which is raised again at the end.
+    """
     store, name = workspace.store, record.name
     job = plan_processing_job(record.request, workspace, read_local_options(workspace.directory_of(KIND, name)))
     started = time.time()
@@ -46,6 +49,8 @@ def run_processing_job(
     text = json.dumps(asdict(result), indent=2)
     (job.directory / "job.json").write_text(text + "\n", encoding="utf-8")
     store.change(KIND, name, lambda description: tell(description, result))
+    if result.interrupted:
+        raise KeyboardInterrupt
 
 
 class StopSign:

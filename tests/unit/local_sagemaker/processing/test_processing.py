@@ -1,6 +1,8 @@
 """Processing jobs, run by plain processes: what the program finds, what becomes of what it leaves."""
 
 import json
+import signal
+import subprocess
 import sys
 import textwrap
 import threading
@@ -165,6 +167,43 @@ def test_a_continuous_output_is_there_while_the_job_runs_and_a_stop_ends_it(make
         thread.join(60)
     described = call(workspace, "DescribeProcessingJob", {"ProcessingJobName": "job"})
     assert described["ProcessingJobStatus"] == "Stopped"
+
+
+def test_ctrl_c_stops_the_job_as_the_platform_does_and_ends_the_command_with_130(workspace):
+    """10.3."""
+    program = """
+        import os, pathlib, signal, sys
+        def save(*_):
+            pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"], "processing", "out", "saved").write_text("yes")
+            sys.exit(3)
+        signal.signal(signal.SIGTERM, save)
+        print("ready", flush=True)
+        while True:
+            signal.pause()
+    """
+    path = workspace.root / "program.py"
+    path.write_text(textwrap.dedent(program))
+    command = [sys.executable, "-m", "local_sagemaker", "process", "--project", workspace.root, "--job-name", "job"]
+    command += [
+        "--engine",
+        "process",
+        "--entrypoint",
+        f"{sys.executable} {path}",
+        "--output",
+        f"out={OUT}:s3://bucket/out",
+    ]
+    log = workspace.directory_of(Kind.PROCESSING_JOB, "job") / "logs.txt"
+    with subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            wait_until(lambda: log.is_file() and "ready" in log.read_text(), "a log", 120)
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert b"job: Stopped" in told
+    assert workspace.store.get(Kind.PROCESSING_JOB, "job").status == "Stopped"
+    assert workspace.buckets.read_bytes("s3://bucket/out/saved") == b"yes"
 
 
 def test_a_host_sees_its_part_of_a_sharded_input(make, workspace, data):
