@@ -66,21 +66,25 @@ def wait_until_settled(workspace: Workspace, name: str, limit_seconds: float = W
         TimedOutError: if that takes longer than the limit.
     """
     start = time.monotonic()
-    with TerminalProgress() as report:
-        while True:
-            reconcile(workspace)
-            found = workspace.store.find(Kind.ENDPOINT, name)
-            if not found or found[0].status not in UNDER_WAY:
-                return found[0] if found else None
-            elapsed = time.monotonic() - start
-            if elapsed > limit_seconds:
-                raise TimedOutError(
-                    f"endpoint {name} is still {found[0].status} after {limit_seconds:g} s",
-                    "it goes on in the background",
-                    f"wait longer: `byoc endpoint wait {name} --timeout SECONDS`",
-                )
-            report(Progress(f"endpoint {name} ({found[0].status})", elapsed, limit_seconds))
-            time.sleep(POLL_SECONDS)
+    try:
+        with TerminalProgress() as report:
+            while True:
+                reconcile(workspace)
+                found = workspace.store.find(Kind.ENDPOINT, name)
+                if not found or found[0].status not in UNDER_WAY:
+                    return found[0] if found else None
+                elapsed = time.monotonic() - start
+                if elapsed > limit_seconds:
+                    raise TimedOutError(
+                        f"endpoint {name} is still {found[0].status} after {limit_seconds:g} s",
+                        "it goes on in the background",
+                        f"wait longer: `byoc endpoint wait {name} --timeout SECONDS`",
+                    )
+                report(Progress(f"endpoint {name} ({found[0].status})", elapsed, limit_seconds))
+                time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        say(f"endpoint {name} goes on in the background: `byoc endpoint wait {name}`, `byoc endpoint delete {name}`")
+        raise
 
 
 def fail_unless_in_service(record: Record) -> None:

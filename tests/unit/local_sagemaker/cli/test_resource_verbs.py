@@ -9,6 +9,7 @@ import threading
 import pytest
 from click.testing import CliRunner
 from local_sagemaker.cli import byoc
+from local_sagemaker.cli.endpoint_common import wait_until_settled
 from local_sagemaker.cli.ps import age
 from local_sagemaker.engines import ContainerPlan, ProcessEngine
 from local_sagemaker.errors import ResourceNotFoundError, UsageError
@@ -219,6 +220,19 @@ def test_a_detached_job_is_stopped_as_the_platform_stops_it(workspace, make_proj
 def test_an_endpoint_that_nobody_runs_is_gone_when_it_is_stopped(make, workspace):
     make("front", ENDPOINT, "Failed")
     assert document("stop", "front")["status"] == "Deleted"
+
+
+def test_ctrl_c_while_an_endpoint_comes_says_that_it_goes_on(make, workspace, monkeypatch, capsys):
+    make("front", ENDPOINT, "Creating")
+    monkeypatch.setattr("local_sagemaker.cli.endpoint_common.reconcile", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        wait_until_settled(workspace, "front")
+    assert "front goes on in the background" in capsys.readouterr().err
+    assert workspace.store.get(ENDPOINT, "front").status == "Creating"
+
+
+def interrupt(_workspace):
+    raise KeyboardInterrupt
 
 
 def test_what_does_not_run_cannot_be_stopped(make):
