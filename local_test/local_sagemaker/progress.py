@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -30,8 +31,9 @@ def silent(_: object) -> None:
 
 
 def say(line: str) -> None:
-    """Write one line for the user to standard error, which is never part of a result."""
-    print(f"byoc: {line}", file=sys.stderr, flush=True)
+    """Write one line for the user to standard error, which is never part of a result; what runs does not need a reader."""
+    with suppress(OSError):
+        print(f"byoc: {line}", file=sys.stderr, flush=True)
 
 
 class TerminalProgress:

@@ -44,7 +44,7 @@ def test_two_hosts_train_one_model(ran: tuple[Path, str]) -> None:
 def test_twelve_jobs_are_tuned_two_at_a_time_and_the_best_is_named(ran: tuple[Path, str]) -> None:
     """24.2, 24.7."""
     document = json.loads((ran[0] / "tuned.json").read_text())
-    assert document["TrainingJobStatusCounters"]["Completed"] == 12
+    assert document["TrainingJobStatusCounters"]["Completed"] == 12, ran[1]
     best = document["BestTrainingJob"]
     assert float(best["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]) > 0.8
     assert f"the best of them is {best['TrainingJobName']}" in ran[1]

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from local_sagemaker.cli.lazy import LazyGroup
+from local_sagemaker.cli.surroundings import (
+    flush_or_forget,
+    forget_output,
+    reader_is_gone,
+    stops_as_interrupts,
+    usable_streams,
+)
 from local_sagemaker.errors import LocalSageMakerError, UsageError
 from local_sagemaker.machine_faults import explain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType
 
 INTERRUPTED = 130
+NOBODY_READS = 141  # what a shell says of a program that SIGPIPE has ended, as behind `| head`
 ROOMS = "local_sagemaker.cli"
 VERBS = {
     "init": (f"{ROOMS}.init:init", "Start a project from the template."),
@@ -50,31 +57,44 @@ def byoc() -> None:
     """Train and serve on this machine as Amazon SageMaker does: same folders, same files, same signals."""
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run ``byoc`` and exit: 0, or the exit code of what went wrong; a user's mistake shows no traceback."""
-    signal.signal(signal.SIGTERM, _interrupt)  # a supervisor's stop cleans up exactly as Ctrl-C does
-    signal.signal(signal.SIGINT, _interrupt)  # a shell's background job is started with SIGINT ignored
+    with usable_streams(), stops_as_interrupts():
+        code = _run(arguments)
+    sys.exit(code)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Run a command line; returns its exit code."""
     try:
         byoc.main(args=arguments, prog_name="byoc", standalone_mode=False)
-    except LocalSageMakerError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        return 0 if flush_or_forget() else NOBODY_READS
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message())
-        sys.exit(0)
+        return 0 if flush_or_forget() else NOBODY_READS
     except click.ClickException as error:
-        print(f"error: {error.format_message()}", file=sys.stderr)
-        sys.exit(UsageError.exit_code)
+        return _tell(UsageError(error.format_message()))
     except (KeyboardInterrupt, click.Abort):
-        sys.exit(INTERRUPTED)
+        code = INTERRUPTED
+    except SystemExit as ended:
+        if not isinstance(ended.__context__, BrokenPipeError):  # rich's way to say that nobody reads
+            raise
+        code = NOBODY_READS
     except Exception as error:
         explained = explain(error)
-        if explained is None:
+        if explained is not None:
+            return _tell(explained)
+        if not isinstance(error, BrokenPipeError) or not reader_is_gone():
             raise
-        print(f"error: {explained}", file=sys.stderr)
-        sys.exit(explained.exit_code)
-    sys.exit(0)
+        code = NOBODY_READS
+    forget_output()
+    return code
+
+
+def _tell(error: LocalSageMakerError) -> int:
+    """Print what went wrong, behind what was printed before; returns the exit code."""
+    with suppress(OSError):  # it may be standard output itself that is full or has no reader
+        flush_or_forget()
+    with suppress(OSError):
+        print(f"error: {error}", file=sys.stderr, flush=True)
+    return error.exit_code

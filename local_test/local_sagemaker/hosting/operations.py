@@ -5,18 +5,17 @@ An endpoint's runner sees what changed and acts on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from local_sagemaker.api.answers import list_page, prune
 from local_sagemaker.errors import ValidationError
 from local_sagemaker.hosting.alarms import AlarmBook
 from local_sagemaker.hosting.checks import check_deployment_config, check_endpoint_config, check_model
 from local_sagemaker.hosting.description import described_endpoint, retained, variant_counts
 from local_sagemaker.state.reconcile import reconcile
-from local_sagemaker.state.records import Kind, Record
+from local_sagemaker.state.records import Kind
 from local_sagemaker.state.workspace import Workspace
-
-MOST_LISTED = 100
 
 Document = dict[str, Any]
 
@@ -33,12 +32,12 @@ def create_model(workspace: Workspace, request: Document) -> Document:
 
 def describe_model(workspace: Workspace, request: Document) -> Document:
     """DescribeModel."""
-    return workspace.store.get(Kind.MODEL, request["ModelName"]).description
+    return prune("DescribeModel", workspace.store.get(Kind.MODEL, request["ModelName"]).description)
 
 
 def list_models(workspace: Workspace, request: Document) -> Document:
     """ListModels."""
-    return _listed(workspace.store.find(Kind.MODEL), request, "Models", ("ModelName", "ModelArn"))
+    return list_page("ListModels", Kind.MODEL, workspace.store.find(Kind.MODEL), request)
 
 
 def delete_model(workspace: Workspace, request: Document) -> Document:
@@ -69,13 +68,14 @@ def create_endpoint_config(workspace: Workspace, request: Document) -> Document:
 
 def describe_endpoint_config(workspace: Workspace, request: Document) -> Document:
     """DescribeEndpointConfig."""
-    return workspace.store.get(Kind.ENDPOINT_CONFIG, request["EndpointConfigName"]).description
+    record = workspace.store.get(Kind.ENDPOINT_CONFIG, request["EndpointConfigName"])
+    return prune("DescribeEndpointConfig", record.description)
 
 
 def list_endpoint_configs(workspace: Workspace, request: Document) -> Document:
     """ListEndpointConfigs."""
-    members = ("EndpointConfigName", "EndpointConfigArn")
-    return _listed(workspace.store.find(Kind.ENDPOINT_CONFIG), request, "EndpointConfigs", members)
+    kind = Kind.ENDPOINT_CONFIG
+    return list_page("ListEndpointConfigs", kind, workspace.store.find(kind), request)
 
 
 def delete_endpoint_config(workspace: Workspace, request: Document) -> Document:
@@ -99,16 +99,12 @@ def create_endpoint(workspace: Workspace, request: Document) -> Document:
 
 def describe_endpoint(workspace: Workspace, request: Document) -> Document:
     """DescribeEndpoint; what is unset is left out, as clients send parts of it back."""
-    return workspace.store.get(Kind.ENDPOINT, request["EndpointName"]).description
+    return prune("DescribeEndpoint", workspace.store.get(Kind.ENDPOINT, request["EndpointName"]).description)
 
 
 def list_endpoints(workspace: Workspace, request: Document) -> Document:
     """ListEndpoints."""
-    members = ("EndpointName", "EndpointArn", "EndpointStatus", "LastModifiedTime")
-    records = [
-        record for record in workspace.store.find(Kind.ENDPOINT) if request.get("StatusEquals") in {None, record.status}
-    ]
-    return _listed(records, request, "Endpoints", members)
+    return list_page("ListEndpoints", Kind.ENDPOINT, workspace.store.find(Kind.ENDPOINT), request)
 
 
 def update_endpoint(workspace: Workspace, request: Document) -> Document:
@@ -189,33 +185,3 @@ def _refuse_in_progress(description: Mapping[str, Any]) -> None:
             f'Cannot update in-progress endpoint "{description["EndpointArn"]}".',
             f"its status is {description['EndpointStatus']}: `byoc endpoint wait` waits until it is InService",
         )
-
-
-def _listed(records: Iterable[Record], request: Mapping[str, Any], member: str, keys: tuple[str, ...]) -> Document:
-    """A page of summaries, filtered and sorted as the API's list operations do."""
-    contains = request.get("NameContains", "").lower()
-    begin, end = request.get("CreationTimeAfter"), request.get("CreationTimeBefore")
-    found = [
-        record
-        for record in records
-        if contains in record.name.lower()
-        and (begin is None or record.created_at > _seconds(begin))
-        and (end is None or record.created_at < _seconds(end))
-    ]
-    by_name = request.get("SortBy") == "Name"
-    found.sort(
-        key=lambda record: record.name if by_name else f"{record.created_at:020.6f}",
-        reverse=request.get("SortOrder", "Descending") == "Descending",
-    )
-    start = int(request.get("NextToken", 0))
-    size = request.get("MaxResults", MOST_LISTED)
-    page = [
-        {key: record.description[key] for key in (*keys, "CreationTime") if key in record.description}
-        for record in found[start : start + size]
-    ]
-    more = {"NextToken": str(start + size)} if start + size < len(found) else {}
-    return {member: page, **more}
-
-
-def _seconds(moment: Any) -> float:
-    return float(moment.timestamp() if hasattr(moment, "timestamp") else moment)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from local_sagemaker.api.answers import list_page, prune
 from local_sagemaker.errors import ValidationError
-from local_sagemaker.state.records import Kind, Record
+from local_sagemaker.state.records import Kind
 from local_sagemaker.state.stop import stop_job
 from local_sagemaker.state.workspace import Workspace
 from local_sagemaker.transform.pace import refuse_too_much
@@ -27,17 +28,6 @@ TOLD = (
     "DataProcessing",
     "ExperimentConfig",
 )
-SUMMARY = (
-    "TransformJobName",
-    "TransformJobArn",
-    "CreationTime",
-    "TransformEndTime",
-    "LastModifiedTime",
-    "TransformJobStatus",
-    "FailureReason",
-)
-SORT_KEYS = {"Name": "TransformJobName", "CreationTime": "CreationTime", "Status": "TransformJobStatus"}
-PAGE = 10
 DATA_TYPES = ("S3Prefix", "ManifestFile")
 
 
@@ -83,9 +73,7 @@ def describe_transform_job(workspace: Workspace, request: dict[str, Any]) -> dic
     Raises:
         ResourceNotFoundError: if there is none of this name.
     """
-    description = dict(workspace.store.get(KIND, request["TransformJobName"]).description)
-    description.pop("LastModifiedTime", None)  # only the list has it
-    return description
+    return prune("DescribeTransformJob", workspace.store.get(KIND, request["TransformJobName"]).description)
 
 
 def list_transform_jobs(workspace: Workspace, request: dict[str, Any]) -> dict[str, Any]:
@@ -94,35 +82,7 @@ def list_transform_jobs(workspace: Workspace, request: dict[str, Any]) -> dict[s
     Raises:
         ValidationError: if its NextToken is none of ours.
     """
-    found = [record.description for record in workspace.store.find(KIND) if _is_asked_for(record, request)]
-    key = SORT_KEYS[request.get("SortBy", "CreationTime")]
-    found.sort(key=lambda told: told[key], reverse=request.get("SortOrder", "Descending") == "Descending")
-    token = request.get("NextToken", "0")
-    if not token.isdigit():
-        raise ValidationError("The NextToken is invalid.", "give the one of the page before")
-    start, size = int(token), request.get("MaxResults", PAGE)
-    page = found[start : start + size]
-    summaries = [{name: told[name] for name in SUMMARY if name in told} for told in page]
-    more = {"NextToken": str(start + size)} if start + size < len(found) else {}
-    return {"TransformJobSummaries": summaries, **more}
-
-
-def _is_asked_for(record: Record, request: dict[str, Any]) -> bool:
-    told = record.description
-    created, modified = told["CreationTime"], told["LastModifiedTime"]
-    return (
-        request.get("NameContains", "").lower() in record.name.lower()
-        and request.get("StatusEquals", record.status) == record.status
-        and _seconds(request, "CreationTimeAfter", created) <= created
-        and _seconds(request, "CreationTimeBefore", created) >= created
-        and _seconds(request, "LastModifiedTimeAfter", modified) <= modified
-        and _seconds(request, "LastModifiedTimeBefore", modified) >= modified
-    )
-
-
-def _seconds(request: dict[str, Any], key: str, otherwise: float) -> float:
-    value = request.get(key, otherwise)
-    return float(value.timestamp() if hasattr(value, "timestamp") else value)
+    return list_page("ListTransformJobs", KIND, workspace.store.find(KIND), request)
 
 
 def stop_transform_job(workspace: Workspace, request: dict[str, Any]) -> dict[str, Any]:

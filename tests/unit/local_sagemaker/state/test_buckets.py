@@ -1,6 +1,8 @@
 """The tree of files that plays S3."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from hypothesis import given
@@ -48,6 +50,30 @@ def test_a_linked_folder_appears_below_its_prefix_and_is_never_removed(buckets, 
     buckets.delete_prefix("s3://data/train/")
     assert keys(buckets, "s3://data/") == []
     assert (tmp_path / "mine/deep/a.csv").read_bytes() == b"1"
+
+
+def test_jobs_that_begin_at_once_show_the_same_folder_at_the_same_address(buckets, tmp_path):
+    """3.4, 24.2: the training jobs of a tuning job have their channels in common."""
+    (tmp_path / "mine").mkdir()
+    together = Barrier(8)
+
+    def show_all(_job: int) -> None:
+        for number in range(50):
+            together.wait()
+            buckets.link(f"s3://data/job-{number}/train", tmp_path / "mine")
+
+    with ThreadPoolExecutor(8) as jobs:
+        list(jobs.map(show_all, range(8), timeout=60))
+    assert buckets.path("s3://data/job-49/train").readlink() == tmp_path / "mine"
+
+
+def test_an_address_that_shows_another_folder_is_not_taken_over(buckets, tmp_path):
+    for name in ("mine", "other"):
+        (tmp_path / name).mkdir()
+    buckets.link("s3://data/train", tmp_path / "mine")
+    with pytest.raises(UsageError, match="exists already"):
+        buckets.link("s3://data/train", tmp_path / "other")
+    assert buckets.path("s3://data/train").readlink() == tmp_path / "mine"
 
 
 def test_a_linked_folder_that_holds_itself_is_listed_once(buckets, tmp_path):
