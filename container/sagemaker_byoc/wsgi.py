@@ -11,7 +11,7 @@ from wsgiref.types import WSGIApplication
 
 from sagemaker_byoc.errors import UserCodeError
 from sagemaker_byoc.serving import application as users
-from sagemaker_byoc.serving import tracing
+from sagemaker_byoc.serving import tracing, users_signals
 from sagemaker_byoc.serving.access_lines import LoggedApplication
 from sagemaker_byoc.serving.devices import assign, find_devices
 from sagemaker_byoc.serving.gate import Gate
@@ -164,10 +164,11 @@ class WorkerPlan:
 
         spec = self.settings.serving_module
         try:
-            if spec:
-                theirs: Any = users.import_application(spec, code_folders(self.settings))
-            else:
-                theirs = users.load_any_application(app_file) if app_file else None
+            with users_signals.passed_over():
+                if spec:
+                    theirs: Any = users.import_application(spec, code_folders(self.settings))
+                else:
+                    theirs = users.load_any_application(app_file) if app_file else None
         except (Exception, SystemExit):  # noqa: BLE001 - it is imported again where that is told
             return None
         return UsersApplication(theirs, self.readiness, seat.publish) if users.is_asgi(theirs) else None

@@ -193,6 +193,18 @@ def test_functions_may_start_processes_of_their_own(serve: Serve) -> None:
         assert reply.json == [[1, 4], [9]], reply
 
 
+def test_handlers_for_signals_are_passed_over_while_code_is_loaded(serve: Serve) -> None:
+    """13.2, 22.1: scripts and the libraries they import set them; the server's own go on stopping it in order."""
+    for lane in ("wsgi", "asgi"):
+        with serve("sets_signal_handlers", {"BYOC_LANE": lane}) as endpoint:
+            endpoint.wait_until_ready()
+            told = endpoint.invoke(b"1").json
+            assert told == {"server's": True, "children's": True, "still the server's": True, "later": True}
+            assert "inference.py, line 8 sets a handler for SIGPIPE, which is passed over" in endpoint.log
+            endpoint.terminate()
+            assert endpoint.wait() == 0
+
+
 def test_prediction_that_no_format_can_hold_is_500_and_names_its_type(serve: Serve) -> None:
     """15.5: the model's answer is wrong, not the caller's question."""
     reply = ask(serve, "wrong_return_type")

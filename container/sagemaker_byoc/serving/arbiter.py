@@ -23,6 +23,7 @@ from gunicorn.sock import UnixSocket
 from gunicorn.workers.base import Worker
 
 from sagemaker_byoc.memory import describe_out_of_memory, read_memory
+from sagemaker_byoc.serving import users_signals
 from sagemaker_byoc.serving.deadlines import Limits
 from sagemaker_byoc.serving.readiness import Readiness
 from sagemaker_byoc.serving.slots import Slot, SlotSocket
@@ -94,6 +95,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         faulthandler.disable()
         faulthandler.enable()
         os.register_at_fork(after_in_child=_forget_signals)
+        users_signals.guard()
         return self._load(self._seat)
 
     def run(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sagemaker_byoc.serving import users_signals
 from sagemaker_byoc.serving.readiness import Readiness
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,8 @@ class Loading:
 
     def _run(self) -> None:
         try:
-            self.load()
+            with users_signals.passed_over():
+                self.load()
         except BaseException as error:  # noqa: BLE001 - sys.exit in a user's module must not end the thread unseen
             reason = "".join(traceback.format_exception_only(error)).strip()
             trace = _users_trace(error)

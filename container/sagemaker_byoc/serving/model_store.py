@@ -16,6 +16,7 @@ from types import ModuleType
 from sagemaker_byoc.errors import ByocError, HandlerError, NotEnoughMemory
 from sagemaker_byoc.memory import held_memory
 from sagemaker_byoc.paths import MLPaths
+from sagemaker_byoc.serving import users_signals
 from sagemaker_byoc.serving.model import Model
 from sagemaker_byoc.serving.model_code import ModelCode
 from sagemaker_byoc.serving.model_registry import ModelRecord
@@ -147,7 +148,7 @@ class ModelStore:
             return module
 
         try:
-            with names:
+            with names, users_signals.passed_over():
                 model = self._load(settings, import_code)
         except BaseException:
             if code is not None:
