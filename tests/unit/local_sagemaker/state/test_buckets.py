@@ -55,15 +55,16 @@ def test_a_linked_folder_appears_below_its_prefix_and_is_never_removed(buckets, 
 def test_jobs_that_begin_at_once_show_the_same_folder_at_the_same_address(buckets, tmp_path):
     """3.4, 24.2: the training jobs of a tuning job have their channels in common."""
     (tmp_path / "mine").mkdir()
-    together = Barrier(8)
+    jobs = 8
+    together = Barrier(jobs)
 
-    def show_all(_job: int) -> None:
+    def show(uri: str) -> None:
+        together.wait()
+        buckets.link(uri, tmp_path / "mine")
+
+    with ThreadPoolExecutor(jobs) as threads:
         for number in range(50):
-            together.wait()
-            buckets.link(f"s3://data/job-{number}/train", tmp_path / "mine")
-
-    with ThreadPoolExecutor(8) as jobs:
-        list(jobs.map(show_all, range(8), timeout=60))
+            list(threads.map(show, [f"s3://data/job-{number}/train"] * jobs))
     assert buckets.path("s3://data/job-49/train").readlink() == tmp_path / "mine"
 
 
