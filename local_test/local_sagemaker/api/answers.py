@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Any
 
 from local_sagemaker.api.service_model import output_shape
@@ -85,10 +84,10 @@ def _matches(record: Record, request: Mapping[str, Any]) -> bool:
 
 
 def _seconds(time: Any) -> float:
-    """Seconds since the epoch of a time as a client or a document gives it."""
-    if isinstance(time, int | float):
-        return float(time)
-    return (time if isinstance(time, datetime) else datetime.fromisoformat(str(time))).timestamp()
+    """Seconds since the epoch of a time as a client or a document gives it; botocore reads it as its client does."""
+    from botocore.utils import parse_to_aware_datetime  # noqa: PLC0415 - only who asks for times pays for it
+
+    return float(parse_to_aware_datetime(time).timestamp())
 
 
 def _read_token(token: str | None) -> int:

@@ -104,8 +104,8 @@ def _scalar(shape: Any, value: Any, path: str) -> Iterator[str]:
         else:
             yield from _range(shape, value, path, "value", value)
     elif kind == "timestamp":
-        if isinstance(value, bool) or not isinstance(value, int | float | str | datetime):
-            yield _wrong_type(value, path, "a time")
+        if not _is_time(value):
+            yield _wrong_type(value, path, "a time, as 2026-01-31T08:00:00Z or seconds since the epoch")
     elif kind == "blob":
         if not isinstance(value, bytes | bytearray | str):
             yield _wrong_type(value, path, "bytes")
@@ -113,6 +113,19 @@ def _scalar(shape: Any, value: Any, path: str) -> Iterator[str]:
         yield _wrong_type(value, path, "a string")
     else:
         yield from _string(shape, value, path)
+
+
+def _is_time(value: Any) -> bool:
+    """Whether botocore's client reads it as one."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str | datetime):
+        return False
+    from botocore.utils import parse_to_aware_datetime  # noqa: PLC0415 - few requests have a time
+
+    try:
+        parse_to_aware_datetime(value)
+    except (ValueError, RuntimeError):  # the latter: of a time beyond the calendar
+        return False
+    return True
 
 
 def _string(shape: Any, value: str, path: str) -> Iterator[str]:

@@ -43,7 +43,7 @@ def ls(project: Path, as_json: bool) -> None:
     workspace = open_workspace(project)
     records = workspace.store.find(Kind.ENDPOINT)
     lines = [line for record in records for line in lines_of(workspace, record)]
-    emit(call(workspace, "ListEndpoints", {}), as_json, *lines)
+    emit(call(workspace, "ListEndpoints", {"MaxResults": 100}), as_json, *lines)
 
 
 @click.command(cls=Verb, examples=("byoc endpoint wait digits",))

@@ -132,4 +132,8 @@ def delete_training_job(workspace: Workspace, request: dict[str, Any]) -> dict[s
 
 def list_training_jobs(workspace: Workspace, request: dict[str, Any]) -> dict[str, Any]:
     """The jobs that the request asks for, a page at a time."""
-    return list_page("ListTrainingJobs", KIND, workspace.store.find(KIND), request)
+    records = workspace.store.find(KIND)
+    pool = request.get("WarmPoolStatusEquals")
+    if pool is not None:
+        records = [record for record in records if record.description.get("WarmPoolStatus", {}).get("Status") == pool]
+    return list_page("ListTrainingJobs", KIND, records, request)

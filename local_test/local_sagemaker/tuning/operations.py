@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from local_sagemaker.api.answers import list_page
+from local_sagemaker.api.answers import list_page, prune
 from local_sagemaker.errors import ValidationError
 from local_sagemaker.state.records import Kind, Record
 from local_sagemaker.state.stop import stop_job
@@ -85,7 +85,7 @@ def describe_tuning_job(workspace: Workspace, request: dict[str, Any]) -> dict[s
         ResourceNotFoundError: if there is none.
     """
     record = workspace.store.get(KIND, request["HyperParameterTuningJobName"])
-    return described(workspace, record)
+    return prune("DescribeHyperParameterTuningJob", described(workspace, record))
 
 
 def described(workspace: Workspace, record: Record) -> dict[str, Any]:
