@@ -146,6 +146,23 @@ def bootstrap_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return clean
 
 
+def plan_for_this_machine(pip_conf: Path, tag: str = BASE_IMAGE_TAG) -> BaseImagePlan:
+    """The commands that make the base image here, from this machine's mirror and certificates.
+
+    Raises:
+        EngineMissingError: if a tool, root or the mirror is missing.
+    """
+    docker = require_bootstrap_tools()
+    listing = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(COMPONENT)", "Created-By: Packages"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    certificates = tuple(sorted(EXTRA_CA_DIR.glob("*.crt")))
+    return plan_base_image(debian_sources(listing.stdout), certificates, pip_conf, docker, tag)
+
+
 def build_base_image(tag: str = BASE_IMAGE_TAG, report: Callable[[str], None] = silent) -> str:
     """Bootstrap Debian, import it under ``tag`` and return the tag. Takes about a minute.
 
@@ -157,18 +174,10 @@ def build_base_image(tag: str = BASE_IMAGE_TAG, report: Callable[[str], None] = 
         EngineMissingError: if a tool, root or the mirror is missing.
         BuildFailedError: if the bootstrap or the import fails; carries the last lines of its log.
     """
-    docker = require_bootstrap_tools()
-    listing = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(COMPONENT)", "Created-By: Packages"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    certificates = tuple(sorted(EXTRA_CA_DIR.glob("*.crt")))
     with tempfile.TemporaryDirectory(prefix="byoc-base-") as work:
         pip_conf = Path(work, "pip.conf")
         pip_conf.write_text(PIP_CONF)
-        plan = plan_base_image(debian_sources(listing.stdout), certificates, pip_conf, docker, tag)
+        plan = plan_for_this_machine(pip_conf, tag)
         report(f"bootstrapping Debian {SUITE} with Python and pip (about a minute)")
         _pipe(plan, Path(work, "bootstrap.log"))
     report(f"imported {tag}")

@@ -205,6 +205,52 @@ def choose_base_image(
     return bootstrap()
 
 
+def likely_base_image(given: str | None, exists: Callable[[str], bool] = image_exists) -> str:
+    """What ``choose_base_image`` begins with, without getting or making it: where none is here, the official one."""
+    return given or next((tag for tag in (OFFICIAL_BASE, BASE_IMAGE_TAG) if exists(tag)), OFFICIAL_BASE)
+
+
+def require_docker() -> None:
+    """Raise EngineMissingError where there is no docker command."""
+    if shutil.which("docker") is None:
+        raise EngineMissingError(
+            "the docker command is not on PATH",
+            "it builds images",
+            "install Docker (Debian: `apt-get install docker.io`)",
+        )
+
+
+def plan_image(
+    base_image: str,
+    *,
+    tag: str = DEFAULT_TAG,
+    code: Path | None = None,
+    torch_index_url: str | None = None,
+    with_horovod: str = "none",
+    builder_args: Iterable[str] = (),
+) -> BuildPlan:
+    """Describe the build of this checkout on this machine: with its index settings, and the torch that lies here.
+
+    Raises:
+        UsageError: if there is no checkout, no ``code``, or no such flavour of Horovod.
+    """
+    root = checkout_root()
+    wheels = torch_wheels(find_links_folders(os.environ, pip_configuration()), platform.machine())
+    if with_horovod == "nccl":
+        wheels = tuple(wheel for wheel in wheels if "+cpu" not in wheel.name)
+    return plan_build(
+        root,
+        os.environ,
+        base_image=base_image,
+        tag=tag,
+        code=code,
+        torch_index_url=torch_index_url,
+        with_horovod=with_horovod,
+        wheels=wheels,
+        builder_args=builder_args,
+    )
+
+
 def build_image(
     tag: str = DEFAULT_TAG,
     *,
@@ -233,28 +279,17 @@ def build_image(
         BuildFailedError: if the build fails; carries its last lines.
         UsageError: if there is no checkout, no ``code``, or no such flavour of Horovod.
     """
-    if shutil.which("docker") is None:
-        raise EngineMissingError(
-            "the docker command is not on PATH",
-            "it builds images",
-            "install Docker (Debian: `apt-get install docker.io`)",
-        )
-    root = checkout_root()
-    wheels = torch_wheels(find_links_folders(os.environ, pip_configuration()), platform.machine())
-    if with_horovod == "nccl":
-        wheels = tuple(wheel for wheel in wheels if "+cpu" not in wheel.name)
-    plan = plan_build(
-        root,
-        os.environ,
-        base_image=choose_base_image(base_image, report=report),
+    require_docker()
+    plan = plan_image(
+        choose_base_image(base_image, report=report),
         tag=tag,
         code=code,
         torch_index_url=torch_index_url,
         with_horovod=with_horovod,
-        wheels=wheels,
         builder_args=builder_args,
     )
-    report(f"building {tag} on {plan.base_image}" + "".join(f", with {wheel.name}" for wheel in wheels))
+    wheels = [name.removeprefix(f"{WHEELS_DIR}/") for name in plan.files if name.endswith(".whl")]
+    report(f"building {tag} on {plan.base_image}" + "".join(f", with {wheel}" for wheel in wheels))
     run_build(plan, output)
     asked = subprocess.run(["docker", "image", "inspect", tag], capture_output=True, text=True, check=True)
     return str(json.loads(asked.stdout)[0]["Id"])

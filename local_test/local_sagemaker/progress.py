@@ -31,7 +31,7 @@ def silent(_: object) -> None:
 
 
 def say(line: str) -> None:
-    """Write one line for the user to standard error, which is never part of a result; what runs does not need a reader."""
+    """Write one line for the user to standard error, which is never part of a result; it goes on without a reader."""
     with suppress(OSError):
         print(f"byoc: {line}", file=sys.stderr, flush=True)
 

@@ -135,6 +135,16 @@ def wait_for_end(workspace: Workspace, record: Record, limit_seconds: float | No
         time.sleep(POLL_SECONDS)
 
 
+def check_removable(record: Record, force: bool = False) -> None:
+    """Raise UsageError for what runs, unless ``force`` is said."""
+    if is_running(record) and not force:
+        raise UsageError(
+            f"{record.kind.words} {record.name} is {record.status or 'in use'}",
+            "what runs is not removed",
+            f"stop it: `byoc stop {record.name}`, or use --force",
+        )
+
+
 def remove(workspace: Workspace, record: Record, among: Sequence[Engine], force: bool = False) -> None:
     """Forget a resource: its record, its containers and networks, and its directory.
 
@@ -143,13 +153,8 @@ def remove(workspace: Workspace, record: Record, among: Sequence[Engine], force:
     Raises:
         UsageError: if it runs and ``force`` is not said; or if a file cannot be removed.
     """
+    check_removable(record, force)
     if is_running(record):
-        if not force:
-            raise UsageError(
-                f"{record.kind.words} {record.name} is {record.status or 'in use'}",
-                "what runs is not removed",
-                f"stop it: `byoc stop {record.name}`, or use --force",
-            )
         _kill_runner(record)
     for engine in among:
         engine.remove_all(dict(workspace.labels(record.kind, record.name)))

@@ -67,17 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _run(arguments: Sequence[str] | None) -> int:
     """Run a command line; returns its exit code."""
     try:
-        byoc.main(args=arguments, prog_name="byoc", standalone_mode=False)
-        return 0 if flush_or_forget() else NOBODY_READS
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message())
+        _call(arguments)
         return 0 if flush_or_forget() else NOBODY_READS
     except click.ClickException as error:
         return _tell(UsageError(error.format_message()))
     except (KeyboardInterrupt, click.Abort):
         code = INTERRUPTED
     except SystemExit as ended:
-        if not isinstance(ended.__context__, BrokenPipeError):  # rich's way to say that nobody reads
+        # How click and rich say that nobody reads; rich has led the output elsewhere by then.
+        if ended.code != 1 or not (reader_is_gone() or isinstance(ended.__context__, BrokenPipeError)):
             raise
         code = NOBODY_READS
     except Exception as error:
@@ -89,6 +87,13 @@ def _run(arguments: Sequence[str] | None) -> int:
         code = NOBODY_READS
     forget_output()
     return code
+
+
+def _call(arguments: Sequence[str] | None) -> None:
+    try:
+        byoc.main(args=arguments, prog_name="byoc", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
 
 
 def _tell(error: LocalSageMakerError) -> int:

@@ -19,7 +19,7 @@ from local_sagemaker.cli.endpoint_common import (
     wait_until_settled,
     which,
 )
-from local_sagemaker.cli.options import engine_option, json_option, project_option
+from local_sagemaker.cli.options import dry_run_option, engine_option, json_option, project_option
 from local_sagemaker.cli.output import choose, emit
 from local_sagemaker.cli.verb import Verb
 from local_sagemaker.engines import EngineName
@@ -35,10 +35,11 @@ from local_sagemaker.state.runner import start_detached
 @project_option
 @detach_option
 @timeout_option
+@dry_run_option
 @json_option
-def weights(words: tuple[str, ...], project: Path, detach: bool, timeout: float, as_json: bool) -> None:
+def weights(words: tuple[str, ...], project: Path, detach: bool, timeout: float, dry_run: bool, as_json: bool) -> None:
     """Change the variants' parts of the traffic of endpoint NAME (default: the only one); no request is lost."""
-    _change(words, "DesiredWeight", "weight", project, detach, timeout, as_json)
+    _change(words, "DesiredWeight", "weight", (project, detach, timeout, dry_run, as_json))
 
 
 @click.command(cls=Verb, examples=("byoc endpoint scale blue=2",))
@@ -46,18 +47,18 @@ def weights(words: tuple[str, ...], project: Path, detach: bool, timeout: float,
 @project_option
 @detach_option
 @timeout_option
+@dry_run_option
 @json_option
-def scale(words: tuple[str, ...], project: Path, detach: bool, timeout: float, as_json: bool) -> None:
+def scale(words: tuple[str, ...], project: Path, detach: bool, timeout: float, dry_run: bool, as_json: bool) -> None:
     """Change the variants' numbers of instances of endpoint NAME (default: the only one).
 
     What leaves answers what it has first, and has 30 s after SIGTERM.
     """
-    _change(words, "DesiredInstanceCount", "number of instances", project, detach, timeout, as_json)
+    _change(words, "DesiredInstanceCount", "number of instances", (project, detach, timeout, dry_run, as_json))
 
 
-def _change(
-    words: tuple[str, ...], member: str, what: str, project: Path, detach: bool, timeout: float, as_json: bool
-) -> None:
+def _change(words: tuple[str, ...], member: str, what: str, options: tuple[Path, bool, float, bool, bool]) -> None:
+    project, detach, timeout, dry_run, as_json = options
     given, pairs = split_name(words)
     if not pairs:
         raise UsageError(f"no {what}", "expected VARIANT=NUMBER", "write for example blue=2")
@@ -69,6 +70,9 @@ def _change(
         for variant, number in parse_numbers(pairs, what).items()
     ]
     request = {"EndpointName": name, "DesiredWeightsAndCapacities": desired}
+    if dry_run:
+        emit({"UpdateEndpointWeightsAndCapacities": request}, True)
+        return
     call(workspace, "UpdateEndpointWeightsAndCapacities", request)
     record = workspace.store.get(Kind.ENDPOINT, name)
     if not detach:
@@ -116,7 +120,8 @@ def start(name: str | None, project: Path, engine: EngineName, detach: bool, tim
 @project_option
 @detach_option
 @timeout_option
-def delete(name: str | None, project: Path, detach: bool, timeout: float) -> None:
+@json_option
+def delete(name: str | None, project: Path, detach: bool, timeout: float, as_json: bool) -> None:
     """Remove endpoint NAME (default: the only one); its configuration, models, logs and captured data stay."""
     workspace = open_workspace(project)
     name = which(workspace, name)
@@ -124,3 +129,4 @@ def delete(name: str | None, project: Path, detach: bool, timeout: float) -> Non
     if not detach:
         wait_until_settled(workspace, name, timeout)
         say(f"endpoint {name} is deleted")
+    emit({"EndpointName": name, "EndpointStatus": "Deleting" if detach else "Deleted"}, as_json)

@@ -50,7 +50,8 @@ def ls(project: Path, as_json: bool) -> None:
 @name_argument
 @project_option
 @timeout_option
-def wait(name: str | None, project: Path, timeout: float) -> None:
+@json_option
+def wait(name: str | None, project: Path, timeout: float, as_json: bool) -> None:
     """Wait until nothing is under way with endpoint NAME (default: the only one).
 
     Exit code 1 if it is not in service then, or its update was rolled back; 5 if the time is over.
@@ -60,5 +61,7 @@ def wait(name: str | None, project: Path, timeout: float) -> None:
     record = wait_until_settled(workspace, name, timeout)
     if record is None:
         say(f"endpoint {name} is deleted")
+        emit({"EndpointName": name, "EndpointStatus": "Deleted"}, as_json)
     else:
+        emit(describe_record(workspace, record), as_json)
         fail_unless_in_service(record)

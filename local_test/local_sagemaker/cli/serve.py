@@ -94,7 +94,11 @@ def serve(  # noqa: PLR0917 - click passes each by name
 
 
 def serve_until_stopped(plan: EndpointPlan, engine: Engine, as_json: bool, *, watch: bool = False) -> None:
-    """Run the endpoint until the user ends it or it ends by itself, which is a failure."""
+    """Run the endpoint until the user ends it, which is its good end, or it ends by itself, which is a failure.
+
+    Raises:
+        KeyboardInterrupt: if the user ends it before it served.
+    """
     told = False
     try:
         while True:
@@ -107,6 +111,8 @@ def serve_until_stopped(plan: EndpointPlan, engine: Engine, as_json: bool, *, wa
                 plan = replace(plan, port=endpoint.running.port or plan.port)
             say("this model server does not reload its code, so it is started again")
     except KeyboardInterrupt:
+        if not told:
+            raise
         say("stopped")
 
 

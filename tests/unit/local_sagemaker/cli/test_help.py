@@ -18,6 +18,20 @@ def test_every_verb_has_examples(path):
     assert command.examples
 
 
+# What comes out of these is a container's or an endpoint's own bytes.
+WITHOUT_JSON = {"invoke", "logs", "shell"}
+# What plans, makes, changes or removes something that is not undone in a moment.
+WITH_DRY_RUN = {"base-image", "build", "train", "tune", "process", "serve", "transform", "check", "push", "rm"}
+WITH_DRY_RUN |= {f"endpoint {verb}" for verb in ("create", "update", "config", "weights", "scale")}
+
+
+@pytest.mark.parametrize("path", sorted(COMMANDS))
+def test_json_and_dry_run_are_said_alike_wherever_they_make_sense(path):
+    options = {option for parameter in COMMANDS[path].params for option in parameter.opts}
+    assert ("--json" in options) == (path not in WITHOUT_JSON)
+    assert ("--dry-run" in options) == (path in WITH_DRY_RUN)
+
+
 @pytest.mark.parametrize(("path", "example"), EXAMPLES, ids=[example for _, example in EXAMPLES])
 def test_every_example_is_understood_by_its_verb(path, example):
     """Options and arguments are read, not run; files need not exist."""

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +18,7 @@ from local_sagemaker.errors import ResourceNotFoundError, UsageError
 from local_sagemaker.state.records import Kind, Runner, end
 from local_sagemaker.state.workspace import Workspace
 
+from tests.support.processes import alive
 from tests.support.waiting import wait_until
 
 JOB, ENDPOINT, MODEL = Kind.TRAINING_JOB, Kind.ENDPOINT, Kind.MODEL
@@ -132,6 +135,13 @@ def test_ps_removes_a_container_that_came_after_its_tool_was_killed(workspace, m
         alive.wait(0.1)
 
 
+def test_ps_removes_the_containers_of_a_project_whose_records_are_gone(workspace, container):
+    left = container("nobody-knows-it")
+    assert "nothing runs in" in run("ps").stdout
+    assert left.wait(30) == 137
+    assert not workspace.directory.exists()
+
+
 def test_ps_of_a_project_where_nothing_was_done_makes_no_files(workspace):
     assert "nothing runs in" in run("ps").stdout
     assert not workspace.directory.exists()
@@ -217,6 +227,36 @@ def test_a_detached_job_is_stopped_as_the_platform_stops_it(workspace, make_proj
     assert (root / "code" / "train.py").is_file()
 
 
+@pytest.mark.parametrize("verb", ["train", "process"])
+def test_what_runs_is_ended_when_its_records_are_removed(workspace, verb):
+    program = 'echo "$$" >pid; exec sleep 600'
+    (workspace.root / "code").mkdir()
+    (workspace.root / "code" / "train.py").write_text(f"import os; os.execvp('sh', ['sh', '-c', {program!r}])")
+    asked = {"train": (".",), "process": ("--entrypoint", f"sh -c '{program}'")}[verb]
+    said = run(verb, *asked, "--engine", "process", "--job-name", "long", "--detach")
+    assert said.exit_code == 0, said.output
+    wait_until(lambda: any(file.read_text().strip() for file in workspace.directory.rglob("pid")), "the program")
+    (file,) = workspace.directory.rglob("pid")
+    program_id, runner = int(file.read_text()), workspace.store.find(name="long")[0].runner
+    assert alive(program_id)
+    shutil.rmtree(workspace.directory)
+    wait_until(lambda: not runner.is_alive and not alive(program_id), "the end of both")
+    assert not workspace.directory.exists()
+
+
+def test_stop_says_that_a_process_is_suspended(workspace, make, stranger):
+    make("halted")
+    workspace.store.assign(JOB, "halted", Runner.of(stranger.pid))
+    stranger.send_signal(signal.SIGSTOP)
+    words = [sys.executable, "-m", "local_sagemaker", "stop", "halted"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as tool:
+        told = next((line for line in tool.stderr if "suspended" in line), "")
+        stranger.kill()
+        stranger.wait()
+    assert f"it goes on with `kill -CONT {stranger.pid}`" in told
+    assert workspace.store.get(JOB, "halted").status == "Stopped"
+
+
 def test_an_endpoint_that_nobody_runs_is_gone_when_it_is_stopped(make, workspace):
     make("front", ENDPOINT, "Failed")
     assert document("stop", "front")["status"] == "Deleted"
@@ -273,6 +313,25 @@ def test_rm_all_removes_what_does_not_run_and_never_a_users_own_folder(workspace
     assert (own / "data.csv").read_text() == "1\n"
     kept = [item.key for item in workspace.buckets.objects(f"s3://{workspace.default_bucket}/")]
     assert kept == ["done/output/model.tar.gz"]
+
+
+def test_a_dry_run_of_rm_says_what_would_go_and_leaves_it(make, stranger, workspace):
+    directory = make("done", status="Completed")
+    make("busy")
+    workspace.store.assign(JOB, "busy", Runner.of(stranger.pid))
+    assert document("rm", "--all", "--dry-run") == {"would_remove": [{"kind": "TrainingJob", "name": "done"}]}
+    assert run("rm", "done", "--dry-run").stdout == "would remove training job done\n"
+    assert directory.exists()
+    assert names("--all") == ["busy", "done"]
+
+
+def test_where_one_of_several_runs_none_is_removed(make, stranger, workspace):
+    directory = make("done", status="Completed")
+    make("busy")
+    workspace.store.assign(JOB, "busy", Runner.of(stranger.pid))
+    with pytest.raises(UsageError, match="training job busy is InProgress"):
+        run("rm", "done", "busy")
+    assert directory.exists()
 
 
 @pytest.mark.parametrize("arguments", [(), ("digits", "--all")])
