@@ -32,7 +32,8 @@ REASONS = {
     500: b"Internal Server Error",
     503: b"Service Unavailable",
 }
-OTHER = {b"content-length", b"expect", b"upgrade"}
+BODILESS = {204, 304}
+OTHER = {b"content-length", b"transfer-encoding", b"expect", b"upgrade"}
 KEPT = (b"x-amzn-sagemaker-", b"sec-websocket-")
 
 
@@ -72,18 +73,9 @@ class Call:
     """One request as a client sends it."""
 
     __slots__ = (
-        "body",
-        "expects",
-        "headers",
-        "held",
-        "length",
-        "method",
-        "others",
-        "path",
-        "refused",
-        "stays",
-        "upgrade",
-    )
+        "body", "chunked", "expects", "framing", "headers", "held", "length", "method", "offered", "offers", "others",
+        "path", "refused", "stays",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.method = b""
@@ -93,8 +85,11 @@ class Call:
         self.body: list[bytes] = []
         self.held = 0
         self.length = 0
+        self.framing: tuple[bytes, bytes] | None = None  # the header that says how long the body is
         self.expects = False
-        self.upgrade = False
+        self.offered = b""  # another protocol
+        self.offers = False  # and the parser waits for an answer to that
+        self.chunked = True  # whether the answer may be
         self.stays = True
         self.refused: InvocationError | None = None
 
@@ -103,12 +98,27 @@ class Call:
         """The whole body."""
         return self.body[0] if len(self.body) == 1 else b"".join(self.body)
 
+    @property
+    def opens_tunnel(self) -> bool:
+        """Whether it asks for a WebSocket."""
+        return self.offered == b"websocket" and self.method == b"GET" and self.framing is None
+
+    def head(self) -> bytes:
+        """Its request line and headers without an offer of another protocol."""
+        lines = [b"%b %b HTTP/1.1" % (self.method, self.path)]
+        lines += [b"%b: %b" % pair for pair in (*self.headers.items(), *self.others)]
+        if self.framing is not None:
+            lines.append(b"%b: %b" % self.framing)
+        if not self.stays:
+            lines.append(b"Connection: close")
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
 
 class ClientConnection(asyncio.Protocol):
     """One connection; also the ``Reply`` of the exchange that it waits for."""
 
     __slots__ = (
-        "_answering",
+        "_bare",
         "_busy",
         "_call",
         "_chunked",
@@ -136,6 +146,7 @@ class ClientConnection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._tunnel: Tunnel | None = None
         self._busy = False
+        self._bare = False
         self._events = False
         self._chunked = True
         self._stays = True
@@ -219,21 +230,29 @@ class ClientConnection(asyncio.Protocol):
             self.refuse(error)
 
     def _upgrade(self, rest: bytes) -> None:
-        call = self._queue.pop() if self._queue else self._call
-        if self._busy or not call.upgrade:
-            # Another protocol was offered with a request that we answer in this one.
+        """The parser has met an offer of another protocol; ``rest`` is what came behind the request's head."""
+        call = self._call
+        if self._last:
+            return
+        if not call.offers:  # CONNECT
+            self._end_after_answer()
+        elif not call.opens_tunnel:  # an offer may be left unanswered: the request is one as any other
             self._parser = httptools.HttpRequestParser(self)
-            if call.upgrade or not self._busy:
-                self._reject(invalid("Only a bidirectional stream can be upgraded to, as the first request."))
-            elif rest:
-                self.data_received(rest)
-            return
-        try:
-            self._tunnel = self._door.tunnel(call, self)
-        except InvocationError as error:
-            self._reject(error)
-            return
-        self._tunnel.open(self._transport, rest)
+            self.data_received(call.head() + rest)
+        elif self._busy or self._queue:
+            self._reject(invalid("Only a bidirectional stream can be upgraded to, as the first request."))
+        else:
+            try:
+                self._tunnel = self._door.tunnel(call, self)
+            except InvocationError as error:
+                self._reject(error)
+            else:
+                self._tunnel.open(self._transport, rest)
+
+    def _end_after_answer(self) -> None:
+        self._last = True
+        if not self._busy:
+            self._transport.close()
 
     def tunnel_closed(self, error: InvocationError | None) -> None:
         """The container's end is closed, or could not be reached."""
@@ -260,10 +279,13 @@ class ClientConnection(asyncio.Protocol):
         elif name in OTHER:
             if name == b"content-length":
                 call.length = int(value)
+                call.framing = (name, value)
+            elif name == b"transfer-encoding":
+                call.framing = (name, value)
             elif name == b"expect":
                 call.expects = value.lower() == b"100-continue"
             else:
-                call.upgrade = value.lower() == b"websocket"
+                call.offered = value.lower()
         elif name.startswith(KEPT):
             call.others.append((name, value))
 
@@ -273,11 +295,12 @@ class ClientConnection(asyncio.Protocol):
         self._head_bytes = 0
         call.method = parser.get_method()
         call.stays = parser.should_keep_alive()
-        self._chunked = parser.get_http_version() != "1.0"
+        call.chunked = parser.get_http_version() != "1.0"
+        call.offers = bool(call.offered) and parser.should_upgrade()
         limit = self._door.payload_limit(call.path)
         if limit and call.length > limit:
             call.refused = too_large(call.length, limit)
-        if call.expects and not self._busy:
+        if call.expects and call.chunked and not self._busy:
             if call.refused is not None:
                 self._stays = False
                 self._last = True
@@ -299,11 +322,7 @@ class ClientConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         call = self._call
-        if self._last:
-            return
-        if call.upgrade and not call.held and call.method == b"GET":
-            if self._busy:
-                self._queue.append(call)
+        if self._last or call.offers:
             return
         if self._busy or self._full:
             self._queue.append(call)
@@ -316,6 +335,8 @@ class ClientConnection(asyncio.Protocol):
     def _take(self, call: Call) -> None:
         self._busy = True
         self._stays = call.stays
+        self._chunked = call.chunked
+        self._bare = call.method == b"HEAD"
         if call.refused is not None:
             self.refuse(call.refused)
             return
@@ -358,11 +379,18 @@ class ClientConnection(asyncio.Protocol):
         if self._transport.is_closing():  # it left while the control plane was at work
             return
         reason = REASONS.get(status, b"Status")
-        close = b"" if self._stays and not self._last else b"Connection: close\r\n"
-        head = b"HTTP/1.1 %d %b\r\nx-amzn-RequestId: %b\r\n%bContent-Length: %d\r\n%b\r\n" % (
-            status, reason, self._door.request_id(), headers, len(body), close,
+        if not self._stays or self._last:
+            headers += b"Connection: close\r\n"
+        elif not self._chunked:
+            headers += b"Connection: keep-alive\r\n"
+        if status not in BODILESS:
+            headers += b"Content-Length: %d\r\n" % len(body)
+        head = b"HTTP/1.1 %d %b\r\nx-amzn-RequestId: %b\r\n%b\r\n" % (
+            status, reason, self._door.request_id(), headers,
         )  # fmt: skip
-        if len(body) > 65536:
+        if self._bare or status in BODILESS:
+            self._transport.write(head)
+        elif len(body) > 65536:
             self._transport.writelines((head, body))
         else:
             self._transport.write(head + body)
@@ -374,6 +402,8 @@ class ClientConnection(asyncio.Protocol):
 
     def begin(self, variant: bytes, status: int, fields: Fields) -> None:
         """An answer in parts; as an event stream where the client wants one."""
+        if self._events or status in BODILESS:  # a stream has a body, be it empty
+            status = 200
         headers = answer_headers(variant, fields, events=self._events)
         framing = b"Transfer-Encoding: chunked\r\n" if self._chunked else b"Connection: close\r\n"
         self._stays = self._stays and self._chunked

@@ -61,7 +61,7 @@ class ContainerConnection(asyncio.Protocol):
 
     __slots__ = (
         "_asker", "_body", "_complete", "_eof", "_fields", "_held", "_in_parts", "_interim", "_most", "_parser",
-        "_paused", "_source", "_stays", "_transport", "pool",
+        "_paused", "_source", "_status", "_stays", "_transport", "pool",
     )  # fmt: skip
 
     def __init__(self, pool: ContainerPool) -> None:
@@ -76,6 +76,7 @@ class ContainerConnection(asyncio.Protocol):
 
     def _clear(self) -> None:
         self._fields: Fields | None = None
+        self._status = 0  # until the head is whole
         self._body: list[bytes] = []
         self._held = 0
         self._complete = False
@@ -164,8 +165,10 @@ class ContainerConnection(asyncio.Protocol):
             self._break("it changed the protocol unasked", False)
             return
         except httptools.HttpParserError as error:
-            self._break(f"its answer is not HTTP: {error}", False)
-            return
+            if not self._complete:
+                self._break(f"its answer is not HTTP: {error}", False)
+                return
+            self._stays = False  # more came behind the answer than it said
         if self._complete:
             self._finish(stays=self._stays)
 
@@ -173,17 +176,18 @@ class ContainerConnection(asyncio.Protocol):
         self._eof = True
         if self._asker is None:
             return False
-        if self._fields is None:
+        fields = self._fields
+        if not self._status or fields is None:
             # Whether our request was refused by a closed socket is known a moment later at the latest.
             asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._ended)
             return True
-        if not self._interim and "length" not in self._fields and "coding" not in self._fields:
+        if not self._interim and "length" not in fields and "coding" not in fields:
             self._finish(stays=False)
         return False
 
     def _ended(self) -> None:
         if self._asker is not None:
-            self._break("the connection was closed without an answer", self._refused())
+            self._break("the connection was closed without an answer", self._fields is None and self._refused())
 
     def _refused(self) -> bool:
         """Whether the other end's kernel has refused what we sent: then nobody has read it."""
@@ -208,7 +212,7 @@ class ContainerConnection(asyncio.Protocol):
 
     def _finish(self, *, stays: bool) -> None:
         asker, fields, body = cast(Asker, self._asker), cast(Fields, self._fields), self._body
-        status = self._parser.get_status_code()
+        status = self._status
         self._asker = None
         self._clear()
         stays = stays and self._source is None and not self._transport.get_write_buffer_size()
@@ -226,16 +230,17 @@ class ContainerConnection(asyncio.Protocol):
     # What the parser calls.
 
     def on_message_begin(self) -> None:
-        if not self._complete:
-            self._fields = {}
+        if self._complete:
+            raise ValueError("a second answer to one request")
+        self._fields = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
         field = ANSWER_FIELDS.get(name.lower())
-        if field is not None and self._fields is not None:
+        if field is not None and self._fields is not None and not self._status:  # a trailer changes nothing
             self._fields[field] = value
 
     def on_headers_complete(self) -> None:
-        status = self._parser.get_status_code()
+        self._status = status = self._parser.get_status_code()
         self._interim = status < 200
         self._stays = self._parser.should_keep_alive()
         if self._in_parts and not self._interim and self._asker is not None:

@@ -30,7 +30,7 @@ from local_sagemaker.hosting.sessions import NEW_SESSION, Sessions
 from local_sagemaker.hosting.traffic import InstanceTraffic, Traffic, VariantTraffic
 
 ATTEMPTS = 4
-ERROR_PARTS = 16
+ERROR_BYTES = 1 << 20
 
 
 class Office(Protocol):
@@ -60,9 +60,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "_asked", "_attempts", "_began", "_connection", "_copied", "_error_parts", "_fields", "_handed_on", "_hop",
-        "_in_parts", "_loop", "_model_seconds", "_office", "_place", "_reply", "_request", "_shadow", "_started",
-        "_status", "_timer", "_traffic", "_tried", "_variant", "over",
+        "_asked", "_attempts", "_began", "_connection", "_copied", "_error_bytes", "_error_parts", "_fields",
+        "_handed_on", "_hop", "_in_parts", "_loop", "_model_seconds", "_office", "_place", "_reply", "_request",
+        "_shadow", "_started", "_status", "_timer", "_traffic", "_tried", "_variant", "over",
     )  # fmt: skip
 
     def __init__(self, office: Office, request: Request, reply: Reply, shadow: VariantTraffic | None = None) -> None:
@@ -86,6 +86,7 @@ class Exchange:
         self._copied = False
         self._handed_on: tuple[bytes, bytes | None] | None = None  # what the hop before answered, and its type
         self._error_parts: list[bytes] | None = None
+        self._error_bytes = 0
         self._fields: Fields = {}
         self._in_parts = request.kind is not Kind.INVOKE
         self._loop = asyncio.get_running_loop()
@@ -387,7 +388,7 @@ class Exchange:
         self._fields = fields
         self._status = status
         if not 200 <= status < 300:
-            self._error_parts = []
+            self._error_parts, self._error_bytes = [], 0
             return
         self._started = True
         self._reply.begin(variant.name, status, fields)
@@ -397,7 +398,8 @@ class Exchange:
         if self.over:
             return
         if self._error_parts is not None:
-            if len(self._error_parts) < ERROR_PARTS:
+            self._error_bytes += len(chunk)
+            if self._error_bytes <= ERROR_BYTES:
                 self._error_parts.append(chunk)
         elif not self._reply.chunk(chunk) and self._connection is not None:
             self._connection.pause()

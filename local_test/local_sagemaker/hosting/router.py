@@ -320,6 +320,7 @@ class Router:
             raise self._unknown(path.decode("latin-1"))
 
     def _unknown(self, path: str) -> InvocationError:
+        path = path[:256]
         parts = path.split("/")
         if len(parts) > 3 and parts[1] == "endpoints" and parts[2] != self.endpoint:
             return invalid(f"Endpoint {parts[2]} of account {ACCOUNT} not found.")
