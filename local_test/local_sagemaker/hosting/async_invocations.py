@@ -19,6 +19,7 @@ from local_sagemaker.errors import UsageError
 from local_sagemaker.files import write_whole
 from local_sagemaker.hosting.hooks import AsyncAccepted, AsyncInvocation
 from local_sagemaker.hosting.invocation_errors import InvocationError, invalid
+from local_sagemaker.hosting.limits import ASYNC_RULES
 from local_sagemaker.hosting.router import Forward, Forwarded
 from local_sagemaker.state.buckets import Buckets, split_uri
 
@@ -26,6 +27,8 @@ DEFAULT_CONCURRENCY = 4
 MOST_AT_A_TIME = 256
 TIMEOUT_SECONDS = 900.0
 TTL_SECONDS = 21_600.0
+INPUT_BYTES = 1 << 30
+ERROR_BYTES = 2048
 LOOK_SECONDS = 0.2
 STOP_SECONDS = 30.0
 PREFIX = "x-amzn-sagemaker-"
@@ -39,6 +42,10 @@ PASSED_ON = {
 }
 
 Forwards = Callable[[Forward, BinaryIO], Forwarded]
+
+
+class Unanswered(Exception):
+    """Why an invocation has no answer; asking again would not help."""
 
 
 class AsyncQueue:
@@ -78,13 +85,17 @@ class AsyncQueue:
         """Accept a request: it is on disk when this returns.
 
         Raises:
-            InvocationError: if it has neither or both of an InputLocation and a body, or an address that cannot be.
+            InvocationError: if it has neither or both of an InputLocation and a body, or a header that cannot be.
         """
         return await asyncio.to_thread(self.accept, invocation)
 
     def accept(self, invocation: AsyncInvocation) -> AsyncAccepted:
         """See ``enqueue``."""
         headers = invocation.headers
+        for name, rule in ASYNC_RULES.items():
+            objection = rule.objection(headers[name]) if name in headers else None
+            if objection is not None:
+                raise invalid(objection)
         location = headers.get(f"{PREFIX}inputlocation", "")
         if bool(location) == bool(invocation.body):
             raise invalid("Exactly one of InputLocation and Body must be given.")
@@ -154,56 +165,71 @@ class AsyncQueue:
             return
         answer = path.with_suffix(".answer")
         try:
-            failure = self._ask(path, document, answer, forward)
-            if failure is None:
-                failure = self._keep(document, answer)
-            if failure is not None:
-                self._note(f"asynchronous invocation {document['InferenceId']} failed: {failure}")
-                if document["FailureLocation"]:
-                    self._buckets.put_bytes(document["FailureLocation"], failure.encode())
+            self._ask(document, self._find_input(path, document), answer, forward)
+            self._keep(document, answer)
+        except Unanswered as error:
+            self._tell(document, str(error))
         except InvocationError:  # no instance at the moment: it keeps its place
             return
         finally:
             answer.unlink(missing_ok=True)
-            self._wake.set()
         path.unlink()
         path.with_suffix(".body").unlink(missing_ok=True)
+        self._wake.set()
 
-    def _keep(self, document: Mapping[str, Any], answer: Path) -> str | None:
-        """Make the answer an object; why it cannot be one, or None. Asking again would not help."""
+    def _tell(self, document: Mapping[str, Any], failure: str) -> None:
+        """Say why there is no answer, where the caller looks if it can be said there."""
+        self._note(f"asynchronous invocation {document['InferenceId']} failed: {failure}")
+        if document["FailureLocation"]:
+            try:
+                self._buckets.put_bytes(document["FailureLocation"], failure.encode())
+            except (UsageError, OSError) as error:
+                self._note(f"this cannot be kept at {document['FailureLocation']}: {error}")
+
+    def _keep(self, document: Mapping[str, Any], answer: Path) -> None:
+        """Make the answer an object."""
         try:
             self._buckets.put(document["OutputLocation"], answer)
         except (UsageError, OSError) as error:
-            return f"the answer cannot be kept at {document['OutputLocation']}: {error}"
-        return None
+            raise Unanswered(f"the answer cannot be kept at {document['OutputLocation']}: {error}") from error
 
-    def _ask(self, path: Path, document: Mapping[str, Any], answer: Path, forward: Forwards) -> str | None:
-        """Have the container's answer in a file; why there is none, or None.
-
-        Raises:
-            InvocationError: if no instance takes it now.
-        """
+    def _find_input(self, path: Path, document: Mapping[str, Any]) -> Path:
+        location = document["InputLocation"]
         if time.time() > document["Until"]:
-            return "the request waited longer than its RequestTTLSeconds"
+            raise Unanswered("the request waited longer than its RequestTTLSeconds")
         try:
             body = path.with_suffix(".body")
-            if document["InputLocation"]:
-                body = self._buckets.path(document["InputLocation"])
-                self._buckets.open(document["InputLocation"]).close()
+            if location:
+                body = self._buckets.path(location)
+                self._buckets.open(location).close()
+            size = body.stat().st_size
         except (UsageError, OSError) as error:
-            return f"the input {document['InputLocation']} cannot be read: {error}"
+            raise Unanswered(f"the input {location} cannot be read: {error}") from error
+        if size > INPUT_BYTES:
+            raise Unanswered(f"the input {location} has {size} bytes, and at most {INPUT_BYTES} are allowed")
+        return body
+
+    def _ask(self, document: Mapping[str, Any], body: Path, answer: Path, forward: Forwards) -> None:
+        """Have the container's answer in a file.
+
+        Raises:
+            Unanswered: if there is none.
+            InvocationError: if no instance takes the request now.
+        """
         try:
             with answer.open("wb") as file:
                 said = forward(Forward(body, document["Headers"], document["Seconds"]), file)
         except InvocationError as error:
             if error.code == "ServiceUnavailable":
                 raise
-            return error.message
-        if 200 <= said.status < 300:
-            return None
-        original = answer.read_bytes()[:2048].decode(errors="replace")
-        side = "client" if said.status < 500 else "server"
-        return f'Received {side} error ({said.status}) from model with message "{original}"'
+            raise Unanswered(error.message) from error
+        except OSError as error:
+            raise Unanswered(f"the answer cannot be stored: {error}") from error
+        if not 200 <= said.status < 300:
+            with answer.open("rb") as read:
+                original = read.read(ERROR_BYTES).decode(errors="replace")
+            side = "client" if said.status < 500 else "server"
+            raise Unanswered(f'Received {side} error ({said.status}) from model with message "{original}"')
 
 
 def check_address(member: str, uri: str) -> None:

@@ -61,6 +61,27 @@ class HeaderRule:
         return None
 
 
+@dataclass(frozen=True)
+class NumberRule:
+    """A header of the API that is a whole number: the member's name, and its bounds."""
+
+    member: str
+    least: int
+    most: int
+
+    def objection(self, value: str) -> str | None:
+        """What is wrong with a value, in the service's words, or None."""
+        shown = f"1 validation error detected: Value '{value[:256]}' at '{self.member}' failed to satisfy constraint: "
+        if not _DIGITS.fullmatch(value):
+            return f"{shown}Member must be an integer"
+        if int(value) < self.least:
+            return f"{shown}Member must have value greater than or equal to {self.least}"
+        if int(value) > self.most:
+            return f"{shown}Member must have value less than or equal to {self.most}"
+        return None
+
+
+_DIGITS = re.compile(r"[+-]?[0-9]{1,18}")
 _ASCII = (re.compile(r"[\x00-\x7f]*"), r"\p{ASCII}*")
 _VISIBLE = (re.compile(r"[\x20-\x7e\t]*"), r"\p{ASCII}*")
 _PRINT = (re.compile(r"[^\s\x00-\x1f\x7f][\x20-\x7e]*"), r"\A\S[\p{Print}]*\z")
@@ -70,6 +91,9 @@ _SESSION = (
     "^(NEW_SESSION)$|^[a-zA-Z0-9](-*[a-zA-Z0-9])*$",
 )
 _ANY = (re.compile(r".*"), ".*")
+_LOCATION = (re.compile(r"(https|s3)://([^/]+)/?(.*)"), "^(https|s3)://([^/]+)/?(.*)$")
+_FOLDER = (re.compile(r"(?!s3:|https:)[a-zA-Z0-9!_.*'()/-]+"), "^(?!s3:|https:)[a-zA-Z0-9!_.*'()/-]+$")
+_FILE = (re.compile(r"(?!.*\..*\.)[a-zA-Z0-9][a-zA-Z0-9-_.]*"), r"^(?!.*\..*\.)[a-zA-Z0-9][a-zA-Z0-9-_\.]*$")
 
 HEADER_RULES = {
     b"content-type": HeaderRule("contentType", 1024, *_ASCII),
@@ -87,3 +111,12 @@ HEADER_RULES = {
     b"x-amzn-sagemaker-prefix-aware-id": HeaderRule("prefixAwareId", 64, *_PRINT, shortest=1),
 }
 """The headers of the API that mean something to the router or to a container, in lower case; all others are dropped."""
+
+ASYNC_RULES: dict[str, HeaderRule | NumberRule] = {
+    "x-amzn-sagemaker-inputlocation": HeaderRule("inputLocation", 1024, *_LOCATION, shortest=1),
+    "x-amzn-sagemaker-s3outputpathextension": HeaderRule("s3OutputPathExtension", 512, *_FOLDER, shortest=1),
+    "x-amzn-sagemaker-filename": HeaderRule("filename", 32, *_FILE, shortest=1),
+    "x-amzn-sagemaker-invocationtimeoutseconds": NumberRule("invocationTimeoutSeconds", 1, 3600),
+    "x-amzn-sagemaker-requestttlseconds": NumberRule("requestTTLSeconds", 60, 21_600),
+}
+"""The headers of InvokeEndpointAsync alone, in lower case."""
