@@ -15,10 +15,13 @@ import threading
 import time
 import uuid
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from local_sagemaker.progress import silent
 
 MEBIBYTE = 1 << 20
 
@@ -114,17 +117,19 @@ class Capture:
     Args:
         endpoint: its name, the first folder below the destination.
         config: what is captured, and where.
+        note: told, from a thread of the capture's own, when captures begin to be lost, and how many were.
 
     Attributes:
         left_out: how many captures found no room.
         failed: how many could not be written, and ``failure`` why the last one could not.
     """
 
-    def __init__(self, endpoint: str, config: CaptureConfig) -> None:
+    def __init__(self, endpoint: str, config: CaptureConfig, note: Callable[[str], None] = silent) -> None:
         self.config = config
         self.left_out = 0
         self.failed = 0
         self.failure = ""
+        self._note = note
         self._endpoint = endpoint
         self._waiting: deque[Captured] = deque()
         self._bytes = 0
@@ -168,6 +173,8 @@ class Capture:
                     self._bytes -= len(captured.input) + len(captured.output)
             self._publish(everything=stopping and not taken)
             if stopping and not taken:
+                if self.left_out or self.failed:
+                    self._note(f"data capture: {self.left_out} left out for want of room, {self.failed} not written")
                 return
 
     def _until_due(self) -> float | None:
@@ -182,8 +189,13 @@ class Capture:
             part = self._parts.get(captured.variant) or self._new_part(captured)
             append(part, line)
         except OSError as error:
-            self.failed += 1
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        self.failed += 1
+        if str(error) != self.failure:
             self.failure = str(error)
+            self._note(f"data capture: a capture cannot be written, requests go on: {error}")
 
     def _new_part(self, captured: Captured) -> _Part:
         name = object_name(self._endpoint, captured.variant, captured.at)
@@ -201,8 +213,7 @@ class Capture:
                 try:
                     publish(self.config, part.path)
                 except OSError as error:
-                    self.failed += 1
-                    self.failure = str(error)
+                    self._fail(error)
 
 
 def append(part: _Part, line: bytes) -> None:

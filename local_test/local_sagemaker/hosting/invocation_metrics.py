@@ -86,8 +86,14 @@ class Latency:
     def sample_ms(self, most: int = 10_000) -> list[float]:
         """The distribution as single latencies in milliseconds, evenly thinned to at most ``most`` of them."""
         step = max(1, math.ceil(self.count / most))
-        values = (middle_of(bucket) for bucket in sorted(self.buckets) for _ in range(self.buckets[bucket]))
-        return [value / 1000 for place, value in enumerate(values) if place % step == step // 2]
+        first = step // 2
+        found: list[float] = []
+        seen = 0
+        for bucket in sorted(self.buckets):
+            seen += self.buckets[bucket]
+            wanted = max(0, (seen - first + step - 1) // step)  # of the places first, first + step, ... below seen
+            found += [middle_of(bucket) / 1000] * (wanted - len(found))
+        return found
 
 
 @dataclass(frozen=True)

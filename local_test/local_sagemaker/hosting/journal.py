@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,12 +31,13 @@ class Journal:
     _written: str = ""
 
     def event(self, text: str) -> None:
-        """Note what happened, with the time."""
+        """Note what happened, with the time; a disk that is full ends nothing."""
         self.report(text)
-        self.directory.mkdir(parents=True, exist_ok=True)
         when = datetime.now().astimezone().isoformat(timespec="milliseconds")
-        with (self.directory / EVENTS_FILE).open("a", encoding="utf-8") as file:
-            file.write(f"{when} {text}\n")
+        with suppress(OSError):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with (self.directory / EVENTS_FILE).open("a", encoding="utf-8") as file:
+                file.write(f"{when} {text}\n")
 
     def now(self, document: dict[str, Any]) -> None:
         """Say how the endpoint is; written only where it changed."""

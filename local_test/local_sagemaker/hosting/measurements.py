@@ -21,6 +21,8 @@ from local_sagemaker.state.store import MetricPoint
 
 FILE = "metrics.json"
 SNAPSHOT_SECONDS = 0.25
+RECENT_SECONDS = 60.0
+OLDER_SECONDS = 5.0
 WRITE_SECONDS = 1.0
 POINT_SECONDS = 10.0
 LONGEST_WINDOW_SECONDS = 900.0
@@ -45,6 +47,7 @@ class Measurements:
         self._keep = keep
         self._before = read_metrics(directory)
         self._recent: deque[tuple[float, Metrics]] = deque()
+        self._older: deque[tuple[float, Metrics]] = deque()  # fewer of them: counts of a busy endpoint are large
         self._written_at = 0.0
         self._point_at = time.monotonic()
         self._point: Metrics = {}
@@ -54,9 +57,15 @@ class Measurements:
         if self._recent and now - self._recent[-1][0] < SNAPSHOT_SECONDS:
             return
         snapshot = dict(self._ask())
+        if self._recent and self._recent[-1][1] == snapshot:
+            snapshot = dict(self._recent[-1][1])
         self._recent.append((now, snapshot))
-        while now - self._recent[0][0] > LONGEST_WINDOW_SECONDS:
-            self._recent.popleft()
+        while now - self._recent[0][0] > RECENT_SECONDS:
+            last = self._recent.popleft()
+            if not self._older or last[0] - self._older[-1][0] >= OLDER_SECONDS:
+                self._older.append(last)
+        while self._older and now - self._older[0][0] > LONGEST_WINDOW_SECONDS:
+            self._older.popleft()
         if now - self._written_at >= WRITE_SECONDS:
             self._write(snapshot)
             self._written_at = now
@@ -80,8 +89,9 @@ class Measurements:
         """What a variant of a fleet did within the last seconds."""
         if not self._recent:
             return VariantMetrics()
-        start = next((metrics for at, metrics in self._recent if at >= now - seconds), self._recent[-1][1])
-        earliest = self._recent[0][1] is start and self._recent[0][0] > now - seconds
+        kept = (*self._older, *self._recent)
+        start = next((metrics for at, metrics in kept if at >= now - seconds), kept[-1][1])
+        earliest = kept[0][1] is start and kept[0][0] > now - seconds
         before = VariantMetrics() if earliest else start.get(key, VariantMetrics())
         return self._recent[-1][1].get(key, VariantMetrics()) - before
 

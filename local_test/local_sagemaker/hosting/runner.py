@@ -219,6 +219,7 @@ class EndpointService:
     def serve(self) -> None:
         """Do what the record asks until the endpoint is deleted."""
         version = -1
+        trouble = ""
         while True:
             current = self._store.data_version()
             if current != version:
@@ -226,7 +227,12 @@ class EndpointService:
                 if self._is_unwanted():
                     return
                 self._obey(self._store.get(Kind.ENDPOINT, self.name).description)
-            self._tend()
+            try:
+                self._tend()
+            except (OSError, LocalSageMakerError) as error:  # a full disk, say: what is in service goes on
+                if str(error) != trouble:
+                    trouble = str(error)
+                    self._journal.event(f"endpoint {self.name} cannot be tended: {error}")
             self._pause()
 
     def _is_unwanted(self) -> bool:
@@ -277,8 +283,8 @@ class EndpointService:
         self._route()
         self._measurements.look(now)
         if self._is_changing and self._current().is_complete:
-            self._is_changing = False
             self._settle(None)
+            self._is_changing = False
         rolling_back = self._update is not None and self._update.phase is Phase.ROLLING_BACK
         self._tell(**({"EndpointStatus": "RollingBack"} if rolling_back else {}))
         self._note_running()
@@ -430,7 +436,8 @@ class EndpointService:
         wanted = config.get("DataCaptureConfig")
         if wanted is None or not wanted.get("EnableCapture"):
             return None
-        return Capture(self.name, capture_config(wanted, self._workspace.buckets, self._directory / CAPTURE_FOLDER))
+        settings = capture_config(wanted, self._workspace.buckets, self._directory / CAPTURE_FOLDER)
+        return Capture(self.name, settings, self._journal.event)
 
     # The end
 

@@ -1,15 +1,18 @@
 """Data capture: what is written, where, and what survives a kill."""
 
 import base64
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from datetime import UTC, datetime
 
 import pytest
+from local_sagemaker.hosting import capture as capture_module
 from local_sagemaker.hosting.capture import Capture, CaptureConfig, Captured, capture_line, recover
 from local_sagemaker.hosting.routing import Variant
 
@@ -128,6 +131,33 @@ def test_what_finds_no_room_is_left_out_and_counted(config):
     capture.close()
     assert capture.left_out == 1
     assert len(lines(wanted)) == 1
+
+
+def test_a_full_disk_is_noted_once_and_costs_captures_only(config, monkeypatch):
+    """21.2."""
+    wanted = config()
+    full = threading.Event()
+    plain = capture_module.append
+
+    def append(part, line):
+        if full.is_set():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        plain(part, line)
+
+    monkeypatch.setattr(capture_module, "append", append)
+    notes = []
+    capture = Capture("digits", wanted, notes.append)
+    full.set()
+    for _ in range(3):
+        capture.offer(captured(b"lost"))
+    wait_until(lambda: capture.failed == 3, "all three are lost")
+    full.clear()
+    capture.offer(captured(b"kept", inference_id="kept"))
+    capture.close()
+    assert [line["eventMetadata"]["inferenceId"] for line in lines(wanted)] == ["kept"]
+    assert len(notes) == 2
+    assert "No space left on device" in notes[0]
+    assert "3 not written" in notes[1]
 
 
 def test_a_killed_process_leaves_whole_lines_only(config):

@@ -1,0 +1,52 @@
+"""An endpoint's counts over time: what a window of the last seconds holds, and how much is kept for it."""
+
+import weakref
+
+import pytest
+from local_sagemaker.hosting.invocation_metrics import Latency, VariantMetrics
+from local_sagemaker.hosting.measurements import SNAPSHOT_SECONDS, Measurements
+
+KEY = ("blue", "1")
+
+
+@pytest.fixture
+def observed(tmp_path):
+    """Measurements after 1000 s of 8 requests a second, the clock's end, and references to all snapshots."""
+    clock, snapshots = [0.0], []
+
+    def ask():
+        metrics = VariantMetrics(invocations=int(clock[0] * 8))
+        snapshots.append(weakref.ref(metrics))
+        return {KEY: metrics}
+
+    measurements = Measurements(tmp_path, ask, lambda points: list(points))
+    while clock[0] < 1000:
+        clock[0] += SNAPSHOT_SECONDS
+        measurements.look(clock[0])
+    return measurements, clock[0], snapshots
+
+
+@pytest.mark.parametrize("seconds", [1, 10, 60, 300, 890])
+def test_a_window_holds_what_was_counted_within_it(observed, seconds):
+    """20.5, 20.8."""
+    measurements, now, _ = observed
+    found = measurements.window(KEY, now, seconds).invocations / 8
+    assert found == pytest.approx(seconds, abs=0.3 if seconds < 60 else 5.5)
+
+
+def test_a_long_life_keeps_few_snapshots(observed):
+    """20.8."""
+    _, _, snapshots = observed
+    assert len(snapshots) == 4000
+    assert sum(one() is not None for one in snapshots) < 450
+
+
+@pytest.mark.parametrize("most", [1, 7, 100, 10_000])
+def test_a_thinned_sample_is_every_nth_latency_in_order(most):
+    """20.8."""
+    latency = Latency(600, 0, 0, {40: 100, 10: 1, 60: 499})
+    whole = latency.sample_ms()
+    step = -(-600 // most)
+    assert len(whole) == 600
+    assert whole == sorted(whole)
+    assert latency.sample_ms(most) == whole[step // 2 :: step]
