@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import os
-import socket
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +14,16 @@ import docker.errors
 import docker.types
 from requests.exceptions import RequestException
 
-from local_sagemaker.engines.base import (
-    SERVING_PORT,
-    SHARED_NETWORK,
-    Chunk,
-    ContainerPlan,
-    Engine,
-    FoundContainer,
-    NetworkPlan,
-)
+from local_sagemaker.engines.base import SHARED_NETWORK, ContainerPlan, Engine, FoundContainer, NetworkPlan
 from local_sagemaker.engines.docker_command import LOOPBACK, network_command, run_command
+from local_sagemaker.engines.docker_container import (
+    DockerContainer,
+    log_from_the_beginning,
+    main_port,
+    published_port,
+    remove_container,
+)
+from local_sagemaker.engines.docker_network import job_network, remove_networks
 from local_sagemaker.engines.gpus import parse_gpus
 from local_sagemaker.engines.image_lookup import find_image
 from local_sagemaker.engines.overlay import overlay_options
@@ -36,18 +31,15 @@ from local_sagemaker.errors import EngineMissingError, LocalSageMakerError, Usag
 
 # Each container holds a connection for its log and one for its end; a job has 20 hosts at most.
 MAX_CONNECTIONS = 64
-# Within a job's network; below it is the gateway.
-FIRST_ADDRESS = 10
-REMOVAL_SECONDS = 30
-# An engine that is started again is back by then.
-ENGINE_SECONDS = 30.0
-ENGINE_PAUSE_SECONDS = 0.5
+PING_SECONDS = 20
+# A busy machine takes minutes to lay out an image of gigabytes.
+ANSWER_SECONDS = 300
 
 
 def answers() -> bool:
     """Whether a Docker engine answers on this machine."""
     try:
-        client = docker.from_env(timeout=5)
+        client = docker.from_env(timeout=PING_SECONDS)
     except docker.errors.DockerException:
         return False
     try:
@@ -85,7 +77,7 @@ class DockerEngine:
             EngineMissingError: if none answers.
         """
         try:
-            client = docker.from_env(timeout=60, max_pool_size=MAX_CONNECTIONS)
+            client = docker.from_env(timeout=ANSWER_SECONDS, max_pool_size=MAX_CONNECTIONS)
             client.ping()
         except (docker.errors.DockerException, RequestException) as error:
             raise EngineMissingError(
@@ -103,48 +95,9 @@ class DockerEngine:
         """The ``docker network create`` command that ``network`` amounts to."""
         return network_command(plan)
 
-    @contextmanager
-    def network(self, plan: NetworkPlan) -> Iterator[Mapping[str, str]]:
-        """Make a bridge network, internal where it is isolated, and remove it at the end of the block.
-
-        Raises:
-            UsageError: if Docker refuses.
-        """
-        try:
-            # Addresses can be given on a network with a subnet of one's own only, so Docker is asked for a free one.
-            subnet = ip_network(self._make_network(plan))
-            self._remove_network(plan)
-            self._make_network(plan, str(subnet))
-            yield {host: str(subnet[FIRST_ADDRESS + place]) for place, host in enumerate(plan.hosts)}
-        finally:
-            self._remove_network(plan)
-
-    def _make_network(self, plan: NetworkPlan, subnet: str | None = None) -> str:
-        pools = [] if subnet is None else [docker.types.IPAMPool(subnet=subnet)]
-        try:
-            network = self.client.networks.create(
-                plan.name,
-                driver="bridge",
-                internal=plan.isolated,
-                labels=dict(plan.labels),
-                check_duplicate=True,
-                ipam=docker.types.IPAMConfig(pool_configs=pools),
-            )
-        except docker.errors.APIError as error:
-            raise UsageError(
-                f"Docker refuses to make the network {plan.name}: {error.explanation or error}",
-                "the hosts of a job have a network of their own",
-                "remove networks that nobody uses: `docker network prune`, and try again",
-            ) from error
-        network.reload()
-        return str(network.attrs["IPAM"]["Config"][0]["Subnet"])
-
-    def _remove_network(self, plan: NetworkPlan) -> None:
-        # By its labels, so that a network whose making was interrupted is found as well.
-        labels = [f"{key}={value}" for key, value in plan.labels.items()]
-        for network in self.client.networks.list(names=[plan.name], filters={"label": labels}):
-            with suppress(docker.errors.NotFound):
-                network.remove()
+    def network(self, plan: NetworkPlan) -> AbstractContextManager[Mapping[str, str]]:
+        """Make a bridge network, internal where it is isolated; see ``Engine.network``."""
+        return job_network(self.client, plan)
 
     def has_image(self, reference: str) -> bool:
         """Whether this engine has the image; see ``Engine.has_image``."""
@@ -169,10 +122,10 @@ class DockerEngine:
             container.start()
             container.reload()
         except docker.errors.APIError as error:
-            _remove(container)
+            remove_container(container)
             raise _refused(plan, error) from error
         except BaseException:
-            _remove(container)
+            remove_container(container)
             raise
         return DockerContainer(container, chunks, plan.container_port, self._network_settings(container))
 
@@ -187,7 +140,7 @@ class DockerEngine:
             return self._create(replace(plan, image=found))
         except docker.errors.APIError as error:
             raise _refused(plan, error) from error
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, RequestException):
             self._remove_if_made(plan)
             raise
 
@@ -200,7 +153,7 @@ class DockerEngine:
                 f"there is no container {name}", "expected one that this engine has", "see `byoc ps`"
             ) from error
         settings = self._network_settings(container)
-        return DockerContainer(container, _log_from_the_beginning(container), _main_port(settings), settings)
+        return DockerContainer(container, log_from_the_beginning(container), main_port(settings), settings)
 
     def find(self, labels: Mapping[str, str | None]) -> list[FoundContainer]:
         """The containers that carry the labels, ended ones too; see ``Engine.find``."""
@@ -209,7 +162,7 @@ class DockerEngine:
             state, settings = container.attrs["State"], container.attrs["NetworkSettings"]
             ended = state["Status"] in {"exited", "dead"}
             code = int(state["ExitCode"]) if ended else None
-            port = _published_port(settings, _main_port(settings))
+            port = published_port(settings, main_port(settings))
             found.append(FoundContainer(container.name, container.labels, bool(state["Running"]), code, port))
         return found
 
@@ -225,12 +178,8 @@ class DockerEngine:
             raise ValueError("no labels")
         containers = self._containers(labels)
         for container in containers:
-            _remove(container)
-        networks = self.client.networks.list(filters={"label": _filters(labels)})
-        for network in networks:
-            with suppress(docker.errors.NotFound):
-                network.remove()
-        return len(containers) + len(networks)
+            remove_container(container)
+        return len(containers) + remove_networks(self.client, _filters(labels))
 
     def _containers(self, labels: Mapping[str, str | None]) -> list[Any]:
         found = self.client.containers.list(all=True, ignore_removed=True, filters={"label": _filters(labels)})
@@ -325,7 +274,7 @@ class DockerEngine:
                 container.start()
                 code = container.wait()["StatusCode"]
             finally:
-                _remove(container)
+                remove_container(container)
         except docker.errors.APIError as error:
             raise _not_given_back(directory, error.explanation or str(error)) from error
         except EngineMissingError as error:
@@ -337,145 +286,8 @@ class DockerEngine:
         return "name=rootless" in self.client.info().get("SecurityOptions", ())
 
 
-class DockerContainer:
-    """A started container, with a thread that waits for its end."""
-
-    def __init__(
-        self,
-        container: Any,
-        chunks: Iterator[tuple[bytes | None, bytes | None]],
-        container_port: int,
-        network_settings: Mapping[str, Any],
-    ) -> None:
-        self._container = container
-        self._container_port = container_port
-        self._network_settings = network_settings
-        self._chunks = chunks
-        self._ended = threading.Event()
-        self._exit_code = 0
-        self._lost: EngineMissingError | None = None
-        self.name = str(container.name)
-        self.port = _published_port(network_settings, container_port)
-        threading.Thread(target=self._await_end, name=f"wait-{container.name}", daemon=True).start()
-
-    def _await_end(self) -> None:
-        try:
-            self._exit_code = self._ask_for_end()
-        except docker.errors.NotFound:
-            self._exit_code = 137  # removed behind our back; nobody can tell how it ended
-        except (docker.errors.DockerException, RequestException) as error:
-            self._lost = EngineMissingError(
-                f"the Docker engine has not answered for {ENGINE_SECONDS:g} s: {error}",
-                f"nobody can tell how the container {self.name} ended, or whether it has",
-                "see that the engine runs (`docker version`), and run this again: `byoc ps` removes what is left",
-            )
-        finally:
-            self._ended.set()
-
-    def _ask_for_end(self) -> int:
-        """Wait for the end, also while the engine is started again; it knows then how the container ended."""
-        limit: float | None = None
-        while True:
-            try:
-                return int(self._container.wait(timeout=None)["StatusCode"])
-            except docker.errors.NotFound:
-                raise
-            except (docker.errors.DockerException, RequestException):
-                limit = limit or time.monotonic() + ENGINE_SECONDS
-                if time.monotonic() > limit:
-                    raise
-                time.sleep(ENGINE_PAUSE_SECONDS)
-
-    def logs(self) -> Iterator[Chunk]:
-        """Yield the raw bytes of both streams until the container ends."""
-        for stdout, stderr in self._chunks:
-            if stdout:
-                yield Chunk("stdout", stdout)
-            if stderr:
-                yield Chunk("stderr", stderr)
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end; see ``Running.wait``."""
-        if not self._ended.wait(timeout):
-            raise TimeoutError
-        if self._lost is not None:
-            raise self._lost
-        return self._exit_code
-
-    def stop(self, grace_seconds: float) -> int:
-        """SIGTERM, after the grace SIGKILL, as ``docker stop`` does."""
-        if not self._ended.is_set():
-            with suppress(docker.errors.APIError, RequestException):  # it may end by itself meanwhile
-                self._container.kill(signal="SIGTERM")
-            if not self._ended.wait(grace_seconds):
-                with suppress(docker.errors.APIError, RequestException):
-                    self._container.kill(signal="SIGKILL")
-        return self.wait()
-
-    @cached_property
-    def address(self) -> tuple[str, int] | None:
-        """Its own address where this machine is on its network, else the published port; see ``Running.address``."""
-        for network in self._network_settings["Networks"].values():
-            if is_on_link(network["IPAddress"], network["IPPrefixLen"]):
-                return network["IPAddress"], self._container_port
-        return None if self.port is None else (LOOPBACK, self.port)
-
-    def kill(self, number: int) -> None:
-        """Send a signal to process 1; see ``Running.kill``."""
-        with suppress(docker.errors.APIError):  # it may have ended
-            self._container.kill(signal=number)
-
-    def remove(self) -> None:
-        """Kill it if it runs, and delete it with its anonymous volumes."""
-        _remove(self._container)
-
-
-def is_on_link(address: str, prefix: int) -> bool:
-    """Whether this machine has an address of its own in the network of ``address``, so that no gateway is between.
-
-    It has on a bridge of the local engine; it has not where the engine runs in a virtual machine or without root.
-    """
-    if not address:
-        return False
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((address, 9))  # sends nothing: the system chooses the way
-        except OSError:
-            return False
-        own = str(probe.getsockname()[0])
-    return ip_address(own) in ip_network(f"{address}/{prefix}", strict=False)
-
-
-def _remove(container: Any) -> None:
-    try:
-        container.remove(force=True, v=True)
-    except docker.errors.NotFound:
-        pass
-    except docker.errors.APIError as error:
-        if error.status_code != 409:
-            raise
-        with suppress(docker.errors.DockerException, RequestException):  # another removes it at this moment
-            container.wait(condition="removed", timeout=REMOVAL_SECONDS)
-
-
-def _log_from_the_beginning(container: Any) -> Iterator[tuple[bytes | None, bytes | None]]:
-    # Attaching with what was logged before loses its first bytes in the SDK; the log has both streams in one.
-    for data in container.logs(stdout=True, stderr=True, stream=True, follow=True):
-        yield data, None
-
-
 def _filters(labels: Mapping[str, str | None]) -> list[str]:
     return [key if value is None else f"{key}={value}" for key, value in labels.items()]
-
-
-def _main_port(settings: Mapping[str, Any]) -> int:
-    published = [int(key.partition("/")[0]) for key, bindings in (settings["Ports"] or {}).items() if bindings]
-    return SERVING_PORT if SERVING_PORT in published else min(published, default=SERVING_PORT)
-
-
-def _published_port(settings: Mapping[str, Any], container_port: int) -> int | None:
-    bindings = (settings["Ports"] or {}).get(f"{container_port}/tcp")
-    return int(bindings[0]["HostPort"]) if bindings else None
 
 
 def _gpu_request(text: str) -> docker.types.DeviceRequest:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from local_sagemaker.engines import ContainerPlan, DockerEngine, Limits
-from local_sagemaker.engines.docker import is_on_link
+from local_sagemaker.engines.docker_container import is_on_link
 from local_sagemaker.engines.gpus import gpu_variables, parse_gpus
 from local_sagemaker.errors import EngineMissingError, UsageError
 

@@ -2,11 +2,12 @@
 
 import docker.errors
 import pytest
-from local_sagemaker.engines import docker as docker_engine
-from local_sagemaker.engines.docker import DockerContainer
+from local_sagemaker.engines import docker_container
+from local_sagemaker.engines.docker_container import DockerContainer, remove_container
 from local_sagemaker.errors import EngineMissingError
 from local_sagemaker.training.hosts import HostsWatch, Patience
 from requests.exceptions import ConnectionError as ConnectionLost
+from requests.exceptions import ReadTimeout
 
 
 class Container:
@@ -18,16 +19,22 @@ class Container:
         self._answers = list(answers)
 
     def wait(self, timeout=None):
+        return {"StatusCode": self._answer()}
+
+    def remove(self, force, v):
+        self._answer()
+
+    def _answer(self):
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if isinstance(answer, Exception):
             raise answer
-        return {"StatusCode": answer}
+        return answer
 
 
 @pytest.fixture
 def ended(monkeypatch):
-    monkeypatch.setattr(docker_engine, "ENGINE_SECONDS", 0.2)
-    monkeypatch.setattr(docker_engine, "ENGINE_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(docker_container, "ENGINE_SECONDS", 0.2)
+    monkeypatch.setattr(docker_container, "ENGINE_PAUSE_SECONDS", 0.01)
     settings = {"Ports": {}, "Networks": {}}
     return lambda *answers: DockerContainer(Container(*answers), iter(()), 8080, settings)
 
@@ -50,3 +57,23 @@ def test_a_job_whose_engine_stays_away_is_no_longer_waited_for(ended):
     watch = HostsWatch(running, Patience(max_runtime=600, stop_grace=1, after_failure=1), lambda _: None)
     with pytest.raises(EngineMissingError):
         watch.wait()
+
+
+@pytest.mark.parametrize("busy", [docker.errors.APIError("device or resource busy"), ReadTimeout("read timed out")])
+def test_what_is_busy_for_a_moment_is_removed_later(monkeypatch, busy):
+    monkeypatch.setattr(docker_container, "ENGINE_PAUSE_SECONDS", 0.01)
+    container = Container(busy, busy, None)
+    remove_container(container)
+    assert container._answers == [None]
+
+
+def test_what_was_removed_meanwhile_is_gone(monkeypatch):
+    monkeypatch.setattr(docker_container, "ENGINE_PAUSE_SECONDS", 0.01)
+    remove_container(Container(docker.errors.APIError("busy"), docker.errors.NotFound("no such container")))
+
+
+def test_a_container_that_stays_is_named_with_what_to_do(monkeypatch):
+    monkeypatch.setattr(docker_container, "ENGINE_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(docker_container, "REMOVAL_SECONDS", 0.1)
+    with pytest.raises(EngineMissingError, match="docker rm --force byoc-train-job"):
+        remove_container(Container(docker.errors.APIError("device or resource busy")))
