@@ -12,6 +12,7 @@ from local_sagemaker.api.operations import call
 from local_sagemaker.archive import remove_tree
 from local_sagemaker.engines import Engine, FoundContainer
 from local_sagemaker.errors import LocalSageMakerError, ResourceNotFoundError, TimedOutError, UsageError
+from local_sagemaker.progress import say
 from local_sagemaker.state.reconcile import reconcile
 from local_sagemaker.state.records import Kind, Record
 from local_sagemaker.state.runner import runner_log
@@ -77,7 +78,8 @@ def sweep(workspace: Workspace, among: Iterable[Engine]) -> int:
     for engine in among:
         carried = engine.labels_of_all({WORKSPACE_LABEL: workspace.identity, KIND_LABEL: None, NAME_LABEL: None})
         # The records are read afterwards: a resource has its record before it has containers.
-        known = {(one.kind, one.name): one for one in workspace.store.find()} if carried else {}
+        records = workspace.store.find() if carried and workspace.database.exists() else []
+        known = {(one.kind, one.name): one for one in records}
         for kind, name in {(labels[KIND_LABEL], labels[NAME_LABEL]) for labels in carried}:
             if kind not in set(Kind):
                 continue
@@ -117,6 +119,7 @@ def wait_for_end(workspace: Workspace, record: Record, limit_seconds: float | No
         TimedOutError: after ``limit_seconds``.
     """
     limit = None if limit_seconds is None else time.monotonic() + limit_seconds
+    told = False
     while True:
         found = workspace.store.find(record.kind, record.name)
         if not found:
@@ -126,6 +129,7 @@ def wait_for_end(workspace: Workspace, record: Record, limit_seconds: float | No
         if found[0].is_abandoned:
             reconcile(workspace)
             continue
+        told = told or _tell_halted(found[0])
         if limit is not None and time.monotonic() > limit:
             raise TimedOutError(
                 f"{record.name} has not ended within {limit_seconds:g} s",
@@ -133,6 +137,14 @@ def wait_for_end(workspace: Workspace, record: Record, limit_seconds: float | No
                 "a stop takes as long as its containers need; see `byoc logs`",
             )
         time.sleep(POLL_SECONDS)
+
+
+def _tell_halted(record: Record) -> bool:
+    runner = record.runner
+    if runner is None or not runner.is_halted:
+        return False
+    say(f"its process is suspended; it goes on with `kill -CONT {runner.pid}`, or `fg` in its terminal")
+    return True
 
 
 def check_removable(record: Record, force: bool = False) -> None:

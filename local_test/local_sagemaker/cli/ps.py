@@ -32,8 +32,7 @@ def ps(project: Path, show_all: bool, as_json: bool) -> None:
     workspace = Workspace.of(project)
     known = answering_engines()
     reconcile(workspace, known)
-    if workspace.database.exists():
-        sweep(workspace, known)
+    sweep(workspace, known)
     records = workspace.store.find() if workspace.database.exists() else []
     shown = [record for record in records if show_all or not record.is_final or is_running(record)]
     placed = containers(workspace, known) if shown else {}

@@ -15,6 +15,7 @@ from typing import BinaryIO, Literal
 from local_sagemaker.engines.base import Engine, Running
 from local_sagemaker.engines.image_lookup import find_image
 from local_sagemaker.engines.overlay import make_changes
+from local_sagemaker.errors import LocalSageMakerError
 from local_sagemaker.logs import CommonLog, LogPump, Sink, StreamSink
 from local_sagemaker.processing.plan import (
     DEFAULT_MAX_RUNTIME_SECONDS,
@@ -148,10 +149,13 @@ def _attend(
         ended = threading.Event()
 
         def oversee() -> None:
-            while not ended.wait(LOOK_SECONDS):
-                if must_stop():
-                    watch.order(Order("Stopped"))
-                    return
+            try:
+                while not ended.wait(LOOK_SECONDS):
+                    if must_stop():
+                        watch.order(Order("Stopped"))
+                        return
+            except LocalSageMakerError as error:  # the records are gone
+                watch.give_up(error)
 
         thread = threading.Thread(target=oversee, name="overseer", daemon=True)
         thread.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -55,6 +56,11 @@ END_TIMES = {
     Kind.TRANSFORM_JOB: "TransformEndTime",
     Kind.TUNING_JOB: "HyperParameterTuningEndTime",
 }
+START_TIMES = {
+    Kind.TRAINING_JOB: "TrainingStartTime",
+    Kind.PROCESSING_JOB: "ProcessingStartTime",
+    Kind.TRANSFORM_JOB: "TransformStartTime",
+}
 FAILURE_CHARACTERS = 1024  # of the API's FailureReason
 # An endpoint that failed stays, and is deleted by the user; in service it is meant to have a runner.
 FINAL_OF_ENDPOINTS = frozenset({"Failed"})
@@ -86,6 +92,12 @@ class Runner:
     def is_alive(self) -> bool:
         """Whether the very process still runs; one that only waits to be reaped does not."""
         return _start_ticks(self.pid) == self.started
+
+    @property
+    def is_halted(self) -> bool:
+        """Whether it is suspended, as by Ctrl-Z or ``kill -STOP``; it does nothing then, and is alive all the same."""
+        fields = _process_fields(self.pid)
+        return fields is not None and fields[0] in {"T", "t"} and fields[19] == self.started
 
 
 @dataclass(frozen=True)
@@ -137,6 +149,7 @@ def fail(kind: Kind, description: dict[str, Any], reason: str, now: float) -> No
 
 def end(kind: Kind, description: dict[str, Any], status: str, now: float) -> None:
     """Set a final status, with the end time that the kind has, and close the last of the secondary statuses."""
+    now = not_before(kind, description, now)
     description[kind.status_key] = status
     if kind in END_TIMES:
         description.setdefault(END_TIMES[kind], now)
@@ -148,13 +161,27 @@ def end(kind: Kind, description: dict[str, Any], status: str, now: float) -> Non
         transitions.append({"Status": status, "StartTime": now, "EndTime": now, "StatusMessage": status})
 
 
+def not_before(kind: Kind, description: Mapping[str, Any], now: float) -> float:
+    """``now``, or where the clock was set back the last beginning that a description tells: nothing ends before it."""
+    began: list[float] = [description.get("CreationTime", now), description.get(START_TIMES.get(kind, ""), now)]
+    began += [one["StartTime"] for one in description.get("SecondaryStatusTransitions", ())[-1:]]
+    return max(now, *began)
+
+
 def _start_ticks(pid: int) -> str | None:
     """Field 22 of /proc/PID/stat, or None for a process that ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:
+    fields = _process_fields(pid)
+    if fields is None:
         return _alive_elsewhere(pid)
     return None if fields[0] in {"Z", "X"} else fields[19]
+
+
+def _process_fields(pid: int) -> list[str] | None:
+    """/proc/PID/stat from the third field, the state, on."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
 
 
 def _alive_elsewhere(pid: int) -> str | None:

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,11 +48,13 @@ class MetricPoint(NamedTuple):
 class Store:
     """Records and metrics.
 
-    Every change is one transaction that is on disk when the call returns, so a process that is killed loses none.
+    Every change is one transaction that is written when the call returns, so a process that is killed loses none. A
+    file that is removed while it is in use is missed by the next call, which would else write where nobody reads.
     """
 
     def __init__(self, database: Path) -> None:
         self._database = database
+        self._file: tuple[int, int] | None = None
         self._threads = threading.local()
 
     def create(self, kind: Kind, name: str, request: dict[str, Any], description: dict[str, Any]) -> Record:
@@ -104,9 +106,10 @@ class Store:
             ResourceNotFoundError, ValidationError: if there is none.
         """
         with self._transaction() as connection:
-            description = self._read(connection, kind, name).description
+            record = self._read(connection, kind, name)
+            description = record.description
             change(description)
-            now = time.time()
+            now = max(time.time(), record.modified_at)  # clocks are set back, what is recorded goes on
             if kind.has_status:
                 description["LastModifiedTime"] = now
             connection.execute(
@@ -167,11 +170,11 @@ class Store:
             )
 
     def metrics(self, kind: Kind, name: str, metric: str | None = None) -> list[MetricPoint]:
-        """A resource's time series, the oldest point first."""
+        """A resource's time series in the order in which it came, which is that of time unless a clock was set back."""
         with self._told():
             rows = self._connection.execute(
                 "SELECT metric, value, timestamp, host FROM metric"
-                " WHERE kind = ? AND name = ? AND (?3 IS NULL OR metric = ?3) ORDER BY timestamp, rowid",
+                " WHERE kind = ? AND name = ? AND (?3 IS NULL OR metric = ?3) ORDER BY rowid",
                 (kind, name, metric),
             ).fetchall()
         return [MetricPoint(*row) for row in rows]
@@ -223,12 +226,16 @@ class Store:
     @property
     def _connection(self) -> sqlite3.Connection:
         """The calling thread's own; a connection is not to be shared, nor carried over a fork."""
+        if self._file is not None and _identity(self._database) != self._file:
+            raise _gone(self._database)
         connection: sqlite3.Connection | None = getattr(self._threads, "connection", None)
         if connection is None:
             connection = self._threads.connection = self._open()
+            self._file = _identity(self._database)
         return connection
 
     def _open(self) -> sqlite3.Connection:
+        _refuse_cut_off(self._database)
         try:
             self._database.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self._database, timeout=BUSY_SECONDS, isolation_level=None)
@@ -259,6 +266,35 @@ def _record(row: tuple[Any, ...]) -> Record:
     kind, name, request, description, created_at, modified_at, pid, started = row
     runner = None if pid is None else Runner(pid, started)
     return Record(Kind(kind), name, json.loads(request), json.loads(description), created_at, modified_at, runner)
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Tells a file from another one of its name; None if there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _gone(database: Path) -> UsageError:
+    return UsageError(
+        f"{database} was removed or replaced while it was in use",
+        "expected the project's .byoc to stay while something runs",
+        "what ran has no record any more and is ended; run it again",
+    )
+
+
+def _refuse_cut_off(database: Path) -> None:
+    """SQLite takes an empty file for a new one, and throws away the changes that are kept beside it."""
+    changes = Path(f"{database}-wal")
+    with suppress(OSError):
+        if database.stat().st_size == 0 and changes.stat().st_size > 0:
+            raise UsageError(
+                f"{database} is empty, and changes of it are kept in {changes.name}",
+                "expected the records of this project's jobs and endpoints",
+                "end what runs; then put a copy of the file back, or remove both: jobs' own files stay",
+            )
 
 
 def _unusable(database: Path, error: sqlite3.DatabaseError) -> UsageError | TimedOutError:

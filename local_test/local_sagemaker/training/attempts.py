@@ -15,6 +15,7 @@ from local_sagemaker.archive import copy_code, make_readable, remove_tree
 from local_sagemaker.engines.base import BASE_DIR, Engine, Running
 from local_sagemaker.engines.image_lookup import find_image
 from local_sagemaker.engines.overlay import make_changes
+from local_sagemaker.errors import LocalSageMakerError
 from local_sagemaker.logs import CommonLog, LogPump, Sink, StreamSink
 from local_sagemaker.training.attempt_log import FileSink
 from local_sagemaker.training.chaos import Interruption
@@ -238,14 +239,19 @@ def _overseen(run: Run, watch: HostsWatch) -> Iterator[None]:
     begun = time.monotonic()
 
     def oversee() -> None:
-        while not ended.wait(LOOK_SECONDS):
-            order = _order(run, time.monotonic() - begun)
-            if order is not None:
-                if order.reason == "Stopped":
-                    run.journal.enter("Stopping")
-                run.report(f"{run.job.name}: {order.reason}")
-                watch.order(order)
-                return
+        try:
+            order = None
+            while order is None:
+                if ended.wait(LOOK_SECONDS):
+                    return
+                order = _order(run, time.monotonic() - begun)
+            if order.reason == "Stopped":
+                run.journal.enter("Stopping")
+        except LocalSageMakerError as error:  # the records are gone
+            watch.give_up(error)
+            return
+        run.report(f"{run.job.name}: {order.reason}")
+        watch.order(order)
 
     thread = threading.Thread(target=oversee, name="overseer", daemon=True)
     thread.start()

@@ -128,6 +128,10 @@ class HostsWatch:
         """Let ``wait`` stop the hosts; for other threads."""
         self._codes.put(order)
 
+    def give_up(self, error: LocalSageMakerError) -> None:
+        """Let ``wait`` raise the error; for other threads."""
+        self._codes.put(error)
+
     def wait(self) -> StopReason | None:
         """Return when all hosts have ended: None, or why they had to be stopped.
 

@@ -10,10 +10,10 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from local_sagemaker.engines.base import Chunk
-from local_sagemaker.errors import ValidationError
+from local_sagemaker.errors import LocalSageMakerError, ValidationError
 from local_sagemaker.logs import Lines, Sink
 from local_sagemaker.state.store import MetricPoint
 
@@ -73,7 +73,12 @@ class MetricLog:
         with self._lock:
             points, self._waiting = self._waiting, []
         if points:
-            self._put(points)
+            try:
+                self._put(points)
+            except LocalSageMakerError:
+                with self._lock:
+                    self._waiting = points + self._waiting
+                raise
 
     @contextmanager
     def flushed(self) -> Iterator[None]:
@@ -85,7 +90,8 @@ class MetricLog:
 
         def keep_flushing() -> None:
             while not ended.wait(FLUSH_SECONDS):
-                self.flush()
+                with suppress(LocalSageMakerError):  # the disk is full, say: what waits is handed on later
+                    self.flush()
 
         thread = threading.Thread(target=keep_flushing, name="metrics", daemon=True)
         thread.start()

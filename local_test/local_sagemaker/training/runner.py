@@ -6,7 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from local_sagemaker.state.records import Kind, end, fail
+from local_sagemaker.state.records import Kind, end, fail, not_before
 from local_sagemaker.training.channel_data import ChannelDataError
 from local_sagemaker.training.job import run_training_job
 from local_sagemaker.training.local_options import read_local_options
@@ -55,7 +55,7 @@ def run_training_job_record(
 
 def tell(description: dict[str, Any], result: dict[str, Any]) -> None:
     """Put the end of a job, as ``job.json`` has it, into its description."""
-    now = time.time()
+    now = not_before(Kind.TRAINING_JOB, description, time.time())
     seconds = math.ceil(result["training_seconds"])
     description["TrainingTimeInSeconds"] = description["BillableTimeInSeconds"] = seconds
     training = [one for one in description.get("SecondaryStatusTransitions", []) if one["Status"] == "Training"]

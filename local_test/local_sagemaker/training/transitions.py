@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from local_sagemaker.state.records import Kind
+from local_sagemaker.state.records import Kind, not_before
 
 if TYPE_CHECKING:
     from local_sagemaker.state.store import MetricPoint, Store
@@ -74,6 +74,7 @@ def begin(description: dict[str, Any], status: str, message: str, now: float) ->
     transitions = description.setdefault("SecondaryStatusTransitions", [])
     if transitions and transitions[-1]["Status"] == status:
         return
+    now = not_before(Kind.TRAINING_JOB, description, now)
     if transitions:
         transitions[-1].setdefault("EndTime", now)
     transitions.append({"Status": status, "StartTime": now, "StatusMessage": message or MESSAGES.get(status, status)})

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from local_sagemaker.errors import LocalSageMakerError
@@ -264,7 +265,8 @@ class TuningRun:
         """Stop what runs and wait for it; when interrupted again, remove the containers."""
         try:
             for child in self._children:
-                child.stop(self._workspace)
+                with suppress(LocalSageMakerError):  # the records are gone, and it ends by itself
+                    child.stop(self._workspace)
             for child in self._children:
                 child.join()
         except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """Records: what is kept, who runs it, and what a killed process cannot lose."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -16,7 +17,7 @@ from local_sagemaker.errors import (
     UsageError,
     ValidationError,
 )
-from local_sagemaker.state.records import Kind, Runner
+from local_sagemaker.state.records import Kind, Runner, end
 from local_sagemaker.state.store import MetricPoint, Store
 
 JOB = Kind.TRAINING_JOB
@@ -92,12 +93,22 @@ def test_another_processs_change_is_seen_by_the_version_and_the_own_is_not(store
     assert store.data_version() != seen
 
 
-def test_metrics_come_back_in_the_order_of_time(store):
+def test_metrics_come_back_in_the_order_in_which_they_came_although_the_clock_was_set_back(store):
     store.create(JOB, "one", {}, {})
-    store.put_metrics(JOB, "one", [MetricPoint("loss", 0.2, 20.0, "algo-1"), MetricPoint("loss", 0.9, 10.0, "algo-2")])
+    store.put_metrics(JOB, "one", [MetricPoint("loss", 0.9, 20.0, "algo-1"), MetricPoint("loss", 0.2, 10.0, "algo-2")])
     store.put_metrics(JOB, "one", [MetricPoint("accuracy", 0.5, 15.0)])
-    assert [point.value for point in store.metrics(JOB, "one")] == [0.9, 0.5, 0.2]
-    assert [point.host for point in store.metrics(JOB, "one", "loss")] == ["algo-2", "algo-1"]
+    assert [point.value for point in store.metrics(JOB, "one")] == [0.9, 0.2, 0.5]
+    assert [point.host for point in store.metrics(JOB, "one", "loss")] == ["algo-1", "algo-2"]
+
+
+def test_no_time_goes_back_with_the_clock(store, monkeypatch):
+    """1.10."""
+    made = store.create(JOB, "one", {}, {"TrainingJobStatus": "InProgress"})
+    monkeypatch.setattr("local_sagemaker.state.store.time.time", lambda: made.created_at - 3600)
+    changed = store.change(JOB, "one", lambda description: description.update(TrainingStartTime=made.created_at + 5))
+    assert changed.modified_at == changed.description["LastModifiedTime"] == made.created_at
+    ended = store.change(JOB, "one", lambda description: end(JOB, description, "Completed", made.created_at - 3600))
+    assert ended.description["TrainingEndTime"] == made.created_at + 5
 
 
 def test_a_record_is_abandoned_when_its_process_is_gone_although_the_number_lives_on(store):
@@ -201,6 +212,57 @@ def test_a_file_that_is_damaged_within_is_told_in_words(tmp_path):
     file.write_bytes(file.read_bytes()[:4096] + b"\xa5" * (file.stat().st_size - 4096))
     with pytest.raises(UsageError, match="cannot be read"):
         Store(file).find()
+
+
+def test_a_file_that_is_removed_while_it_is_in_use_is_missed_and_not_made_again(store):
+    store.create(JOB, "one", {}, {"TrainingJobStatus": "InProgress"})
+    shutil.rmtree(store._database.parent)
+    told = []
+
+    def look():
+        with pytest.raises(UsageError, match="was removed or replaced while it was in use") as raised:
+            store.data_version()
+        told.append(raised)
+
+    look()
+    other = threading.Thread(target=look)  # which has no connection yet
+    other.start()
+    other.join()
+    assert len(told) == 2
+    assert not store._database.parent.exists()
+
+
+def test_a_file_in_whose_place_another_one_is_gets_no_change(store):
+    store.create(JOB, "one", {}, {"TrainingJobStatus": "InProgress"})
+    for file in store._database.parent.iterdir():
+        file.unlink()
+    Store(store._database).create(JOB, "one", {}, {"TrainingJobStatus": "Completed"})
+    with pytest.raises(UsageError, match="was removed or replaced"):
+        store.request_stop(JOB, "one")
+    assert Store(store._database).get(JOB, "one").status == "Completed"
+
+
+def test_a_file_that_is_emptied_while_it_is_in_use_is_not_taken_for_a_new_one(store):
+    store.create(JOB, "one", {}, {"TrainingJobStatus": "InProgress"})
+    os.truncate(store._database, 0)
+    with pytest.raises(UsageError, match="is empty, and changes of it are kept in state"):
+        Store(store._database).find()
+    assert store.get(JOB, "one").status == "InProgress"
+
+
+def test_a_process_that_is_suspended_is_alive_and_halted():
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        runner = Runner.of(child.pid)
+        assert (runner.is_alive, runner.is_halted) == (True, False)
+        child.send_signal(signal.SIGSTOP)
+        os.waitpid(child.pid, os.WUNTRACED)
+        assert (runner.is_alive, runner.is_halted) == (True, True)
+        assert not Runner(child.pid, "another").is_halted
+    finally:
+        child.kill()
+        child.wait()
+    assert not runner.is_halted
 
 
 def test_of_two_that_take_over_a_resource_one_does(tmp_path):

@@ -2,8 +2,10 @@
 
 import pytest
 from local_sagemaker.engines.base import Chunk
-from local_sagemaker.errors import ValidationError
+from local_sagemaker.errors import UsageError, ValidationError
 from local_sagemaker.training.metrics import MetricLog, compile_definitions
+
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -57,6 +59,23 @@ def test_what_is_no_number_is_no_value(log, found, text):
     log.sink("algo-1").write(Chunk("stdout", text))
     log.flush()
     assert found == []
+
+
+def test_values_that_cannot_be_written_down_now_are_written_later(found):
+    """8.1."""
+    refusals = [UsageError("the disk is full", "expected room", "make some")]
+
+    def put(points):
+        if refusals:
+            raise refusals.pop()
+        found.extend(points)
+
+    log = MetricLog(compile_definitions({"loss": r"loss=(\S+)"}), put)
+    with log.flushed():
+        log.search("algo-1", [b"loss=0.5"])
+        wait_until(lambda: not refusals, "a refusal")
+        log.search("algo-1", [b"loss=0.25"])
+    assert values(found) == [("loss", 0.5, "algo-1"), ("loss", 0.25, "algo-1")]
 
 
 @pytest.mark.parametrize(("text", "words"), [("loss=(", "is invalid"), ("loss=.*", "has no group")])
