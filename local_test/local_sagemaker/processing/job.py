@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from local_sagemaker.engines.base import Engine, Running
 from local_sagemaker.engines.image_lookup import find_image
 from local_sagemaker.engines.overlay import make_changes
 from local_sagemaker.errors import LocalSageMakerError
+from local_sagemaker.left_behind import read_beginning
 from local_sagemaker.logs import CommonLog, LogPump, Sink, StreamSink
 from local_sagemaker.processing.plan import (
     DEFAULT_MAX_RUNTIME_SECONDS,
@@ -211,17 +213,15 @@ def _collect(job: ProcessingJob, ends: list[HostEnd], stopped: StopReason | None
 
 def read_message(job: ProcessingJob) -> tuple[str, str | None]:
     """The exit message, of all hosts one after the other, and why it cannot be read, if so."""
-    data = b""
+    text = ""
     for host in job.hosts:
+        data = read_beginning(job.host_directory(host) / "output" / "message", MESSAGE_BYTES)
         try:
-            data += (job.host_directory(host) / "output" / "message").read_bytes()
-        except OSError:
-            continue
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return "", "ClientError: the message in /opt/ml/output/message is not UTF-8"
-    return data[:MESSAGE_BYTES].decode("utf-8", errors="ignore"), None
+            # The last character may be cut where there is more of the file.
+            text += getincrementaldecoder("utf-8")().decode(data, final=len(data) < MESSAGE_BYTES)
+        except UnicodeDecodeError:
+            return "", "ClientError: the message in /opt/ml/output/message is not UTF-8"
+    return text.encode()[:MESSAGE_BYTES].decode("utf-8", errors="ignore"), None
 
 
 def upload(job: ProcessingJob, output: Output) -> None:

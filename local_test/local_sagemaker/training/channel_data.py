@@ -102,7 +102,8 @@ def _listed(channel: Channel, buckets: Buckets) -> list[Item]:
             f'the manifest "{channel.uri}" of channel {channel.name} is not a JSON array that begins with '
             f'{{"prefix": "s3://..."}}: {error}'
         ) from error
-    return [Item(_file(channel, buckets, f"{prefix}{name}"), name) for name in names]
+    # A prefix may end without the slash that the names then begin with.
+    return [Item(_file(channel, buckets, f"{prefix}{name}"), name.lstrip("/")) for name in names]
 
 
 def _sample(channel: Channel, buckets: Buckets, number: int, line: str) -> tuple[bytes | Path, ...]:

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from local_sagemaker.archive import pack_entries
+from local_sagemaker.left_behind import read_beginning
 from local_sagemaker.merge import merge
 from local_sagemaker.state.buckets import join_uri
 from local_sagemaker.training.hosts import HostEnd, StopReason
 from local_sagemaker.training.training_job import TrainingJob
 
 FAILURE_CHARACTERS = 1024
+LONGEST_CHARACTER = 4  # bytes of UTF-8
 
 Status = Literal["Completed", "Failed", "Stopped"]
 
@@ -178,7 +180,5 @@ def timestamp() -> str:
 
 
 def _read_failure(failure_file: Path) -> str:
-    try:
-        return failure_file.read_text(encoding="utf-8", errors="replace")[:FAILURE_CHARACTERS].strip()
-    except OSError:
-        return ""
+    data = read_beginning(failure_file, FAILURE_CHARACTERS * LONGEST_CHARACTER)
+    return data.decode("utf-8", errors="replace")[:FAILURE_CHARACTERS].strip()

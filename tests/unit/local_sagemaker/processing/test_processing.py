@@ -132,6 +132,15 @@ def test_a_message_that_is_no_text_fails_the_job(make, run):
     assert described["FailureReason"].startswith("ClientError: ")
 
 
+@pytest.mark.parametrize("left", ["os.mkfifo(message)", "message.symlink_to('/etc/passwd')", "message.mkdir()"])
+@pytest.mark.usefixtures("data")
+def test_a_message_that_is_no_file_of_the_containers_is_none(make, run, left):
+    """10.5: a pipe would be waited for, a link would show this machine's files."""
+    described = run(make(f"{BASE}message = base / 'output' / 'message'\n{left}"))
+    assert described["ProcessingJobStatus"] == "Completed"
+    assert "ExitMessage" not in described
+
+
 @pytest.mark.usefixtures("data")
 def test_another_exit_code_than_0_fails_the_job(make, run, outputs, workspace):
     """10.5."""

@@ -13,6 +13,7 @@ from local_sagemaker.training.channel_data import (
     share_of,
 )
 from local_sagemaker.training.channels import Channel
+from local_sagemaker.training.downloads import gather
 
 
 @pytest.fixture
@@ -43,6 +44,17 @@ def test_a_manifest_lists_its_objects(buckets):
     buckets.put_bytes("s3://bucket/m.json", json.dumps([{"prefix": "s3://bucket/"}, "train/b/c.csv"]).encode())
     (item,) = find_items(Channel("train", "s3://bucket/m.json", data_type="ManifestFile"), buckets)
     assert (item.name, item.path.read_text()) == ("train/b/c.csv", "train/b/c.csv")
+
+
+def test_the_names_of_a_manifest_lie_below_the_channel_also_where_they_begin_with_a_slash(buckets, tmp_path):
+    """3.10: a prefix need not end with one."""
+    buckets.put_bytes(
+        "s3://bucket/m.json", json.dumps([{"prefix": "s3://bucket/train"}, "/a.csv", "/b/c.csv"]).encode()
+    )
+    items = find_items(Channel("train", "s3://bucket/m.json", data_type="ManifestFile"), buckets)
+    gather(items, tmp_path / "channel", may_link=True)
+    assert (tmp_path / "channel/a.csv").read_text() == "train/a.csv"
+    assert (tmp_path / "channel/b/c.csv").read_text() == "train/b/c.csv"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import signal
 import tarfile
 import threading
@@ -101,6 +102,24 @@ def test_only_the_first_1024_characters_of_a_failure_count(tmp_path):
     """Contract 1.9."""
     (tmp_path / "failure").write_text("ä" * 2000, encoding="utf-8")
     assert failure_reason(tmp_path / "failure", 1) == "AlgorithmError: " + "ä" * 1024
+
+
+def test_a_failure_that_is_no_text_is_told_as_far_as_it_is_one(tmp_path):
+    """1.9: a file of a gigabyte is read no further than it counts."""
+    with (tmp_path / "failure").open("wb") as file:
+        file.write(b"no \xff column")
+        file.truncate(1 << 30)
+    assert failure_reason(tmp_path / "failure", 1).startswith("AlgorithmError: no \ufffd column")
+
+
+def test_a_failure_that_is_no_file_of_the_containers_gives_the_exit_code(tmp_path):
+    """1.10: a pipe would be waited for, a link would show this machine's files."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "secret").write_text("of this machine")
+    (tmp_path / "link").symlink_to(tmp_path / "secret")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "link", "folder"):
+        assert failure_reason(tmp_path / name, 3) == "AlgorithmError: Exit Code: 3"
 
 
 def test_a_job_over_its_limit_is_stopped_and_its_model_kept(make_project, now):
