@@ -153,7 +153,7 @@ class DockerEngine:
                 f"there is no container {name}", "expected one that this engine has", "see `byoc ps`"
             ) from error
         settings = self._network_settings(container)
-        return DockerContainer(container, log_from_the_beginning(container), main_port(settings), settings)
+        return DockerContainer(container, log_from_the_beginning(container), main_port(settings), settings, False)
 
     def find(self, labels: Mapping[str, str | None]) -> list[FoundContainer]:
         """The containers that carry the labels, ended ones too; see ``Engine.find``."""

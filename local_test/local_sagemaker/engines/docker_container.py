@@ -14,16 +14,17 @@ from typing import Any
 
 import docker.errors
 from requests.exceptions import RequestException
+from urllib3.exceptions import MaxRetryError
 
 from local_sagemaker.engines.base import SERVING_PORT, Chunk
 from local_sagemaker.engines.docker_command import LOOPBACK
+from local_sagemaker.engines.docker_log import BROKEN, ENGINE_PAUSE_SECONDS, ENGINE_SECONDS, Stream, rest_of_log
 from local_sagemaker.errors import EngineMissingError
 
 # What is busy for a moment is removed later; and another may be removing it.
 REMOVAL_SECONDS = 30.0
-# An engine that is started again is back by then.
-ENGINE_SECONDS = 30.0
-ENGINE_PAUSE_SECONDS = 0.5
+# From the last byte of a container's output to its end; a connection that breaks earlier has not told all.
+END_SECONDS = 5.0
 KILLED = 137
 
 
@@ -36,11 +37,15 @@ class DockerContainer:
         chunks: Iterator[tuple[bytes | None, bytes | None]],
         container_port: int,
         network_settings: Mapping[str, Any],
+        is_attached: bool = True,
     ) -> None:
         self._container = container
         self._container_port = container_port
         self._network_settings = network_settings
         self._chunks = chunks
+        # Only what was attached to tells the two streams apart, so that the rest can be found in the engine's log.
+        self._is_attached = is_attached
+        self._was_away = False
         self._ended = threading.Event()
         self._exit_code = KILLED
         self._lost: EngineMissingError | None = None
@@ -66,23 +71,36 @@ class DockerContainer:
         """Wait for the end, also while the engine is started again; it knows then how the container ended."""
         limit: float | None = None
         while True:
+            asked = time.monotonic()
             try:
                 return int(self._container.wait(timeout=None)["StatusCode"])
             except docker.errors.NotFound:
                 raise
-            except (docker.errors.DockerException, RequestException):
+            except (docker.errors.DockerException, RequestException) as error:
+                self._was_away = True
+                if time.monotonic() - asked > ENGINE_SECONDS and _had_answered(error):
+                    limit = None  # it is not away since the last time, but again
                 limit = limit or time.monotonic() + ENGINE_SECONDS
                 if time.monotonic() > limit:
                     raise
                 time.sleep(ENGINE_PAUSE_SECONDS)
 
     def logs(self) -> Iterator[Chunk]:
-        """Yield the raw bytes of both streams until the container ends."""
-        for stdout, stderr in self._chunks:
-            if stdout:
-                yield Chunk("stdout", stdout)
-            if stderr:
-                yield Chunk("stderr", stderr)
+        """Yield the raw bytes of both streams until the container ends, also while the engine is started again."""
+        seen: dict[Stream, int] = {"stdout": 0, "stderr": 0}
+        broken = False
+        try:
+            for stdout, stderr in self._chunks:
+                if stdout:
+                    seen["stdout"] += len(stdout)
+                    yield Chunk("stdout", stdout)
+                if stderr:
+                    seen["stderr"] += len(stderr)
+                    yield Chunk("stderr", stderr)
+        except BROKEN:
+            broken = True
+        if self._is_attached and (not self._ended.wait(END_SECONDS) or self._was_away or broken):
+            yield from rest_of_log(self._container, seen, self._ended)
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the end; see ``Running.wait``."""
@@ -118,6 +136,11 @@ class DockerContainer:
     def remove(self) -> None:
         """Kill it if it runs, and delete it with its anonymous volumes."""
         remove_container(self._container)
+
+
+def _had_answered(error: Exception) -> bool:
+    """Whether the engine went away in the middle of an answer; it was not even reached where all tries failed."""
+    return not (error.args and isinstance(error.args[0], MaxRetryError))
 
 
 def is_on_link(address: str, prefix: int) -> bool:

@@ -1,13 +1,16 @@
 """How a container ended is known from the engine alone, also when the engine is away for a while."""
 
+from types import SimpleNamespace
+
 import docker.errors
 import pytest
-from local_sagemaker.engines import docker_container
+from local_sagemaker.engines import docker_container, docker_log
 from local_sagemaker.engines.docker_container import DockerContainer, remove_container
 from local_sagemaker.errors import EngineMissingError
 from local_sagemaker.training.hosts import HostsWatch, Patience
 from requests.exceptions import ConnectionError as ConnectionLost
 from requests.exceptions import ReadTimeout
+from urllib3.exceptions import ProtocolError
 
 
 class Container:
@@ -57,6 +60,51 @@ def test_a_job_whose_engine_stays_away_is_no_longer_waited_for(ended):
     watch = HostsWatch(running, Patience(max_runtime=600, stop_grace=1, after_failure=1), lambda _: None)
     with pytest.raises(EngineMissingError):
         watch.wait()
+
+
+class Logged(Container):
+    """Has written both streams; the engine breaks off after some of it, and once more when it is asked again."""
+
+    def __init__(self):
+        super().__init__(ConnectionLost("reset"), 0)
+        self._breaks = [ConnectionLost("starting"), None]
+
+    def attached(self):
+        yield b"one ", b"warn "
+        yield b"two ", None
+        raise ProtocolError("Connection broken")
+
+    def logs(self, stdout, stderr, stream, follow):
+        assert stdout != stderr
+        if self._breaks and (broken := self._breaks.pop()) is not None:
+            raise broken
+        yield from (b"one two th", b"ree") if stdout else (b"warn ", b"ing")
+
+
+def test_a_log_goes_on_where_it_was_when_the_engine_is_started_again(monkeypatch):
+    monkeypatch.setattr(docker_container, "ENGINE_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(docker_log, "ENGINE_PAUSE_SECONDS", 0.01)
+    logged = Logged()
+    running = DockerContainer(logged, logged.attached(), 8080, {"Ports": {}, "Networks": {}})
+    written = {"stdout": b"", "stderr": b""}
+    for chunk in running.logs():
+        written[chunk.stream] += chunk.data
+    assert written == {"stdout": b"one two three", "stderr": b"warn ing"}
+    assert logged._breaks == []
+
+
+def test_an_engine_that_was_away_long_ago_may_be_away_again(monkeypatch):
+    monkeypatch.setattr(docker_container, "ENGINE_SECONDS", 30)
+    now = [0.0]
+
+    class OnceMore(Container):
+        def wait(self, timeout=None):
+            now[0] += 3600
+            return super().wait(timeout)
+
+    monkeypatch.setattr(docker_container, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=lambda _: None))
+    container = OnceMore(ConnectionLost("reset"), ConnectionLost("reset"), 3)
+    assert DockerContainer(container, iter(()), 8080, {"Ports": {}, "Networks": {}}).wait(60) == 3
 
 
 @pytest.mark.parametrize("busy", [docker.errors.APIError("device or resource busy"), ReadTimeout("read timed out")])
