@@ -8,6 +8,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
@@ -114,7 +116,11 @@ class Lines:
 
 
 class LogPump:
-    """Copies chunks to the given file and sink in a thread of its own until they end."""
+    """Copies chunks to the given file and sink in a thread of its own until they end.
+
+    Attributes:
+        error: what kept the rest of them from being written or read; None if nothing has.
+    """
 
     def __init__(self, chunks: Iterable[Chunk], file: Path | None, sink: Sink) -> None:
         self._chunks = chunks
@@ -122,21 +128,31 @@ class LogPump:
         self._sink = sink
         self._kept: deque[bytes] = deque()
         self._kept_bytes = 0
+        self._seen_bytes = 0
+        self.error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="log-pump", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        file = self._file.open("wb", buffering=0) if self._file else None
         try:
-            for chunk in self._chunks:
+            with self._file.open("wb", buffering=0) if self._file else nullcontext() as file:
+                for chunk in self._chunks:
+                    self._take(chunk, file)
+        except Exception as error:  # noqa: BLE001 - the engine went away; how the container ends is told elsewhere
+            self.error = self.error or error
+        finally:
+            self._sink.end()
+
+    def _take(self, chunk: Chunk, file: FileIO | None) -> None:
+        if self.error is None:
+            try:
                 if file:
                     file.write(chunk.data)
                 self._sink.write(chunk)
-                self._keep(chunk.data)
-        finally:
-            self._sink.end()
-            if file:
-                file.close()
+            except OSError as error:  # the disk is full; a container whose output nobody reads would be held up
+                self.error = error
+        self._keep(chunk.data)
+        self._seen_bytes += len(chunk.data)
 
     def _keep(self, data: bytes) -> None:
         self._kept.append(data)
@@ -145,8 +161,11 @@ class LogPump:
             self._kept_bytes -= len(self._kept.popleft())
 
     def join(self, timeout: float) -> None:
-        """Wait until the log has ended, ``timeout`` seconds at most."""
-        self._thread.join(timeout)
+        """Wait until the log has ended, or nothing more of it has come for ``timeout`` seconds."""
+        seen = -1
+        while self._thread.is_alive() and self._seen_bytes != seen:
+            seen = self._seen_bytes
+            self._thread.join(timeout)
 
     def last_lines(self, count: int = 20) -> str:
         """The last lines so far, for an error message."""

@@ -146,7 +146,7 @@ def _attend(
 ) -> tuple[list[HostEnd], StopReason | None, bool]:
     interrupted = False
     patience = Patience(job.max_runtime_seconds, job.after_failure_seconds, job.stop_grace_seconds)
-    with _logging(job, running, stream):
+    with _logging(job, running, stream, report):
         watch = HostsWatch(running, patience, report)
         ended = threading.Event()
 
@@ -174,7 +174,9 @@ def _attend(
 
 
 @contextmanager
-def _logging(job: ProcessingJob, running: Mapping[str, Running], stream: BinaryIO | None) -> Iterator[None]:
+def _logging(
+    job: ProcessingJob, running: Mapping[str, Running], stream: BinaryIO | None, report: Callable[[str], None]
+) -> Iterator[None]:
     with ExitStack() as stack:
         common = None if job.is_alone else stack.enter_context(CommonLog(job.log_file, stream, job.hosts))
 
@@ -183,10 +185,12 @@ def _logging(job: ProcessingJob, running: Mapping[str, Running], stream: BinaryI
                 return Tee(FileSink(job.log_file), StreamSink(stream))
             return Tee(FileSink(job.host_directory(host) / "logs.txt"), common.sink(host))
 
-        pumps = [LogPump(one.logs(), None, sink(host)) for host, one in running.items()]
+        pumps = {host: LogPump(one.logs(), None, sink(host)) for host, one in running.items()}
         yield
-        for pump in pumps:
+        for host, pump in pumps.items():
             pump.join(LOG_DRAIN_SECONDS)
+            if pump.error is not None:
+                report(f"WARNING the log of {host} is not complete: {pump.error}")
 
 
 def _continuous(job: ProcessingJob) -> list[CheckpointSync]:

@@ -18,13 +18,14 @@ from local_sagemaker.engines.overlay import make_changes
 from local_sagemaker.errors import LocalSageMakerError
 from local_sagemaker.logs import CommonLog, LogPump, Sink, StreamSink
 from local_sagemaker.training.attempt_log import FileSink
+from local_sagemaker.training.channel_data import ChannelDataError
 from local_sagemaker.training.chaos import Interruption
 from local_sagemaker.training.checkpoints import CheckpointSync
 from local_sagemaker.training.containers import plan_container, plan_containers, plan_network, synced_folder
 from local_sagemaker.training.downloads import download_channels, show_folders
 from local_sagemaker.training.hosts import HostEnd, HostsWatch, Order, Patience, StopReason, started_with_changes
 from local_sagemaker.training.metrics import MetricLog, Tee
-from local_sagemaker.training.pipes import filled_pipes
+from local_sagemaker.training.pipes import PipeWriter, filled_pipes
 from local_sagemaker.training.platform_files import write_platform_files
 from local_sagemaker.training.result import timestamp
 from local_sagemaker.training.submitted_source import bring_source
@@ -46,6 +47,12 @@ class Attempt:
     interrupt: KeyboardInterrupt | None = None
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
+    pipes: list[PipeWriter] = field(default_factory=list)
+
+    @property
+    def data_error(self) -> ChannelDataError | None:
+        """Why a channel could not be read to its end, if so."""
+        return next((pipe.error for pipe in self.pipes if pipe.error is not None), None)
 
 
 @dataclass
@@ -158,7 +165,7 @@ def _attempt(run: Run) -> Attempt:
             for host in job.hosts:
                 piped = [one for one in job.channels_of(host) if one[0].mode == "Pipe"]
                 folder = job.host_directory(host) / "input" / "data"
-                stack.enter_context(filled_pipes(piped, folder, job.buckets))
+                attempt.pipes += stack.enter_context(filled_pipes(piped, folder, job.buckets))
             network = plan_network(job)
             addresses = stack.enter_context(engine.network(network)) if network is not None else None
             run.started_at = run.started_at or timestamp()
@@ -180,7 +187,9 @@ def _attempt(run: Run) -> Attempt:
             engine.give_back(job.directory, run.image, job.own_labels)
             for folder in (*job.folders("model").values(), *job.folders("output").values()):
                 make_readable(folder)
-    attempt.warnings = [warning for sync in syncs for warning in sync.warnings]
+    if attempt.data_error is not None and attempt.interrupt is None:
+        raise attempt.data_error
+    attempt.warnings += [warning for sync in syncs for warning in sync.warnings]
     return attempt
 
 
@@ -219,10 +228,10 @@ def _attend(run: Run, attempt: Attempt, running: Mapping[str, Running]) -> None:
     """Wait for the hosts, and stop them when the user, the limit or an interruption says so."""
     job = run.job
     patience = Patience(job.max_runtime_seconds - run.seconds, job.after_failure_seconds, job.stop_grace_seconds)
-    with _logging(run, running):
+    with _logging(run, attempt, running):
         watch = HostsWatch(running, patience, run.report)
         try:
-            with _overseen(run, watch):
+            with _overseen(run, attempt, watch):
                 attempt.stopped = watch.wait()
         except KeyboardInterrupt as error:
             run.report(f"stopping {job.name}; it has {job.stop_grace_seconds:.0f} s to save its work")
@@ -233,7 +242,7 @@ def _attend(run: Run, attempt: Attempt, running: Mapping[str, Running]) -> None:
 
 
 @contextmanager
-def _overseen(run: Run, watch: HostsWatch) -> Iterator[None]:
+def _overseen(run: Run, attempt: Attempt, watch: HostsWatch) -> Iterator[None]:
     """Give the orders that come from outside: a request to stop, an interruption, the end of all patience."""
     ended = threading.Event()
     begun = time.monotonic()
@@ -244,7 +253,7 @@ def _overseen(run: Run, watch: HostsWatch) -> Iterator[None]:
             while order is None:
                 if ended.wait(LOOK_SECONDS):
                     return
-                order = _order(run, time.monotonic() - begun)
+                order = _order(run, attempt, time.monotonic() - begun)
             if order.reason == "Stopped":
                 run.journal.enter("Stopping")
         except LocalSageMakerError as error:  # the records are gone
@@ -262,8 +271,8 @@ def _overseen(run: Run, watch: HostsWatch) -> Iterator[None]:
         thread.join()
 
 
-def _order(run: Run, seconds: float) -> Order | None:
-    if run.journal.must_stop:
+def _order(run: Run, attempt: Attempt, seconds: float) -> Order | None:
+    if run.journal.must_stop or attempt.data_error is not None:
         return Order("Stopped")
     if run.deadline is not None and time.monotonic() >= run.deadline:
         return Order("MaxWaitTimeExceeded")
@@ -274,10 +283,12 @@ def _order(run: Run, seconds: float) -> Order | None:
 
 
 @contextmanager
-def _logging(run: Run, running: Mapping[str, Running]) -> Iterator[None]:
+def _logging(run: Run, attempt: Attempt, running: Mapping[str, Running]) -> Iterator[None]:
     """Show, keep and search what the hosts write."""
     with run.metrics.flushed():
-        pumps = [LogPump(one.logs(), None, run.sink(host)) for host, one in running.items()]
+        pumps = {host: LogPump(one.logs(), None, run.sink(host)) for host, one in running.items()}
         yield
-        for pump in pumps:
+        for host, pump in pumps.items():
             pump.join(LOG_DRAIN_SECONDS)
+            if pump.error is not None:
+                attempt.warnings.append(f"the log of {host} is not complete: {pump.error}")

@@ -13,6 +13,7 @@ from typing import Literal
 
 from local_sagemaker.engines.base import ContainerPlan, Engine, Mount, Running
 from local_sagemaker.errors import LocalSageMakerError, UsageError
+from local_sagemaker.progress import silent
 
 StopReason = Literal["Stopped", "MaxRuntimeExceeded", "MaxWaitTimeExceeded", "Interrupted"]
 
@@ -60,13 +61,25 @@ class Order:
 
 
 @contextmanager
-def started(engine: Engine, plans: Mapping[str, ContainerPlan]) -> Iterator[dict[str, Running]]:
-    """Start a container for each host; all are removed at the end, also when one of them does not start."""
+def started(
+    engine: Engine, plans: Mapping[str, ContainerPlan], report: Callable[[str], None] = silent
+) -> Iterator[dict[str, Running]]:
+    """Start a container for each host; all are removed at the end, also when one of them does not start.
+
+    How the job ended does not hang on the removal: what cannot be removed is reported.
+    """
+
+    def remove(one: Running) -> None:
+        try:
+            one.remove()
+        except LocalSageMakerError as error:
+            report(f"WARNING {error}")
+
     with ExitStack() as stack:
         running: dict[str, Running] = {}
         for host, plan in plans.items():
             running[host] = engine.start(plan)
-            stack.callback(running[host].remove)
+            stack.callback(remove, running[host])
         yield running
 
 
@@ -77,13 +90,13 @@ def started_with_changes(
     """Start the hosts; where no changes can be laid over a channel, it is read-only."""
     with ExitStack() as stack:
         try:
-            running = stack.enter_context(started(engine, plans))
+            running = stack.enter_context(started(engine, plans, report))
         except UsageError as error:
             if "overlay" not in error.happened:
                 raise
             report(f"channels are read-only: this machine cannot lay a job's changes over them ({error.happened})")
             read_only = {host: replace(plan, mounts=_without_changes(plan.mounts)) for host, plan in plans.items()}
-            running = stack.enter_context(started(engine, read_only))
+            running = stack.enter_context(started(engine, read_only, report))
         yield running
 
 

@@ -11,6 +11,7 @@ import gzip
 import os
 import struct
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,14 +29,18 @@ READABLE = 0o666
 
 
 class PipeWriter:
-    """Fills ``FOLDER/NAME_0``, then ``NAME_1``, as often as the job opens them; an error of the data is kept."""
+    """Fills ``FOLDER/NAME_0``, then ``NAME_1``, as often as the job opens them.
+
+    Attributes:
+        error: why a pass ended before its data did; the job that read it must not end well.
+    """
 
     def __init__(self, channel: Channel, folder: Path, chunks: Callable[[int], Iterable[bytes]]) -> None:
         self._channel = channel
         self._folder = folder
         self._chunks = chunks
         self._ended = threading.Event()
-        self.error: Exception | None = None
+        self.error: ChannelDataError | None = None
         self._make(0)
         self._thread = threading.Thread(target=self._run, name=f"pipe-{channel.name}", daemon=True)
         self._thread.start()
@@ -61,8 +66,11 @@ class PipeWriter:
             self._make(number + 1)  # before this pass ends, so that whoever begins the next one finds it
             try:
                 self._fill(pipe, number)
-            except (OSError, EOFError, ChannelDataError) as error:
+            except ChannelDataError as error:
                 self.error = error
+                return
+            except (OSError, EOFError, zlib.error) as error:
+                self.error = ChannelDataError(f"Data download failed: channel {self._channel.name}: {error}")
                 return
             finally:
                 os.close(pipe)
@@ -76,8 +84,7 @@ class PipeWriter:
             try:
                 return os.open(self._path(number), os.O_WRONLY | os.O_NONBLOCK)
             except OSError as error:
-                if error.errno != errno.ENXIO:
-                    self.error = error
+                if error.errno != errno.ENXIO:  # the job has removed the pipe
                     return None
             self._ended.wait(LOOK_SECONDS)
         return None

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 from local_sagemaker.engines.base import ContainerPlan, Mount
-from local_sagemaker.errors import UsageError
+from local_sagemaker.errors import EngineMissingError, UsageError
 from local_sagemaker.progress import silent
 from local_sagemaker.training.hosts import HostsWatch, Order, Patience, started, started_with_changes
 
@@ -130,6 +130,24 @@ def test_hosts_that_started_are_removed_when_another_does_not_start():
     with pytest.raises(RuntimeError, match="no room"), started(Engine(), {"algo-1": "first", "algo-2": "second"}):
         pass
     assert first.removed
+
+
+def test_a_container_that_cannot_be_removed_is_reported_and_does_not_change_the_jobs_end():
+    """1.7."""
+
+    class Stuck(FakeContainer):
+        def remove(self):
+            raise EngineMissingError("the Docker engine does not remove the container one")
+
+    class Engine:
+        def start(self, plan):
+            return plan
+
+    said, other = [], FakeContainer()
+    with started(Engine(), {"algo-1": other, "algo-2": Stuck()}, said.append) as running:
+        assert list(running) == ["algo-1", "algo-2"]
+    assert "does not remove the container one" in said[0]
+    assert other.removed
 
 
 @pytest.mark.parametrize(("kill", "code"), [(False, 143), (True, 137)])

@@ -1,6 +1,8 @@
 """Training jobs with records, run to their ends by plain processes: what the record tells, and when."""
 
+import gzip
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -84,6 +86,16 @@ def test_missing_data_fails_the_job_before_it_starts(create, run):
     assert described["TrainingJobStatus"] == "Failed"
     assert described["FailureReason"].startswith("ClientError: Data download failed: no S3 objects found under S3 URL")
     assert statuses(described) == ["Starting", "Downloading", "Failed"]
+
+
+def test_data_that_ends_too_early_in_a_pipe_fails_the_job_that_read_it(create, run, workspace):
+    """1.10, 3.7: a program that is content with half of its data must not train a model that says nothing of it."""
+    workspace.buckets.put_bytes("s3://bucket/train/a.gz", gzip.compress(os.urandom(1 << 20))[: 1 << 19])
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/train/"}}
+    channel = {"ChannelName": "train", "DataSource": source, "InputMode": "Pipe", "CompressionType": "Gzip"}
+    described = run(create(f'{BASE}(base / "input/data/train_0").read_bytes(); {WAITS}', InputDataConfig=[channel]))
+    assert described["TrainingJobStatus"] == "Failed"
+    assert described["FailureReason"].startswith("ClientError: Data download failed: channel train: ")
 
 
 def test_the_limit_stops_the_job_and_is_its_secondary_status(create, run):
