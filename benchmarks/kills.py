@@ -115,6 +115,8 @@ def _make_project(root: Path) -> None:
     code = root / "model" / "code"
     code.mkdir(parents=True)
     (code / "inference.py").write_text(INFERENCE, encoding="utf-8")
+    (root / "data" / "train").mkdir(parents=True)  # a channel, over which the engine lays the job's changes
+    (root / "data" / "train" / "rows.csv").write_text("1\n" * 1000, encoding="utf-8")
     (root / "code").mkdir()
     (root / "code" / "train.py").write_text(TRAIN, encoding="utf-8")
     (root / "rows").mkdir()
