@@ -383,12 +383,12 @@ class ClientConnection(asyncio.Protocol):
             headers += b"Connection: close\r\n"
         elif not self._chunked:
             headers += b"Connection: keep-alive\r\n"
-        if status not in BODILESS:
-            headers += b"Content-Length: %d\r\n" % len(body)
-        head = b"HTTP/1.1 %d %b\r\nx-amzn-RequestId: %b\r\n%b\r\n" % (
-            status, reason, self._door.request_id(), headers,
+        head = b"HTTP/1.1 %d %b\r\nx-amzn-RequestId: %b\r\n%bContent-Length: %d\r\n\r\n" % (
+            status, reason, self._door.request_id(), headers, len(body),
         )  # fmt: skip
-        if self._bare or status in BODILESS:
+        if status in BODILESS:
+            self._transport.write(head[: head.rindex(b"Content-Length")] + b"\r\n")
+        elif self._bare:
             self._transport.write(head)
         elif len(body) > 65536:
             self._transport.writelines((head, body))

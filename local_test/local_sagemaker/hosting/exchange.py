@@ -11,19 +11,19 @@ from typing import Any, Protocol
 
 from local_sagemaker.hosting.capture import Capture, Captured
 from local_sagemaker.hosting.container_connection import ContainerConnection, Fields
-from local_sagemaker.hosting.container_request import TOLD, Kind, Request
+from local_sagemaker.hosting.container_request import Kind, Request, request_head
+from local_sagemaker.hosting.deadlines import Deadlines, Line
 from local_sagemaker.hosting.hooks import Hooks
 from local_sagemaker.hosting.invocation_errors import (
     InvocationError,
     internal,
-    invalid,
     model_error,
     not_ready,
-    throttled,
     timed_out,
     unavailable,
 )
 from local_sagemaker.hosting.limits import InvocationLimits
+from local_sagemaker.hosting.placement import choose_instance, choose_variant, named_container
 from local_sagemaker.hosting.replies import NoReply, Reply
 from local_sagemaker.hosting.routing import InvocationMode
 from local_sagemaker.hosting.sessions import NEW_SESSION, Sessions
@@ -43,6 +43,7 @@ class Office(Protocol):
     sessions: Sessions
     traffic: Traffic
     capture: Capture | None
+    deadlines: Deadlines
     shadows_in_flight: int
 
     def released(self, place: InstanceTraffic) -> None:
@@ -61,8 +62,8 @@ class Exchange:
 
     __slots__ = (
         "_asked", "_attempts", "_began", "_connection", "_copied", "_error_bytes", "_error_parts", "_fields",
-        "_handed_on", "_hop", "_in_parts", "_loop", "_model_seconds", "_office", "_place", "_reply", "_request",
-        "_shadow", "_started", "_status", "_timer", "_traffic", "_tried", "_variant", "over",
+        "_handed_on", "_hop", "_in_parts", "_line", "_loop", "_model_seconds", "_office", "_place", "_reply",
+        "_request", "_shadow", "_started", "_status", "_traffic", "_tried", "_variant", "over",
     )  # fmt: skip
 
     def __init__(self, office: Office, request: Request, reply: Reply, shadow: VariantTraffic | None = None) -> None:
@@ -76,7 +77,7 @@ class Exchange:
         self._traffic: Traffic = office.traffic
         self._tried: list[InstanceTraffic] = []
         self._connection: ContainerConnection | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._line: Line | None = None
         self._hop = 0
         self._attempts = 0
         self._asked = 0.0
@@ -94,60 +95,23 @@ class Exchange:
     def begin(self) -> None:
         """Choose an instance and ask it."""
         self._began = time.perf_counter()
-        self._timer = self._loop.call_later(self._request.seconds, self._expire)
+        self._line = self._office.deadlines.begin(self, self._request.seconds, self._began)
         self._route()
 
     def _route(self) -> None:
+        office = self._office
         try:
-            variant = self._choose_variant()
-            if not variant.instances and self._office.hooks.wake is not None and self._shadow is None:
-                self._variant = variant
-                self._do(self._wake)
-                return
-            self._enter(variant, self._choose_instance(variant))
+            bound = None
+            variant = self._shadow
+            if variant is None:
+                variant, bound = choose_variant(office, self._traffic, self._request.headers)
+                if not variant.instances and office.hooks.wake is not None:
+                    self._variant = variant
+                    self._do(self._wake)
+                    return
+            self._enter(variant, choose_instance(office, variant, self._request, bound))
         except InvocationError as error:
             self._refuse(error)
-
-    def _choose_variant(self) -> VariantTraffic:
-        if self._shadow is not None:
-            return self._shadow
-        office, headers = self._office, self._request.headers
-        session = headers.get(b"x-amzn-sagemaker-session-id")
-        target = headers.get(b"x-amzn-sagemaker-target-variant")
-        if session is None or session == NEW_SESSION:
-            return self._traffic.variant(office.random, office.endpoint, target)
-        instance = office.sessions.find(session.decode())
-        variant = None if instance is None else self._traffic.variant_of(instance)
-        if variant is None:
-            raise invalid(f"Session {session.decode()} not found: it is unknown, closed or expired.")
-        self._place = next(one for one in variant.instances if one.instance.name == instance)
-        return variant
-
-    def _choose_instance(self, variant: VariantTraffic) -> InstanceTraffic:
-        limit = variant.variant.max_concurrency
-        if limit is not None and variant.counter.in_flight >= limit:
-            raise throttled(f"Variant {variant.variant.name} has {limit} requests in flight, its MaxConcurrency.")
-        largest = variant.variant.payload_bytes
-        if largest is not None and self._request.length > largest:
-            raise invalid(f"Request {self._request.length} bytes exceeds the limit of {largest} bytes.", 413)
-        if self._place is not None:
-            place, self._place = self._place, None
-            return place
-        return variant.choose(self._office.random, self._tried, self._model_key(variant))
-
-    def _model_key(self, variant: VariantTraffic) -> str:
-        target = self._request.headers.get(b"x-amzn-sagemaker-target-model")
-        multi = variant.variant.mode is InvocationMode.MULTI_MODEL
-        if multi and target is None:
-            raise invalid(
-                f"Endpoint {self._office.endpoint} is a multi-model endpoint and needs a target model header."
-            )
-        if target is not None and not multi:
-            endpoint = self._office.endpoint
-            raise invalid(
-                f"Endpoint {endpoint} is not a multi-model endpoint and does not support target model header."
-            )
-        return target.decode() if target is not None else ""
 
     def _enter(self, variant: VariantTraffic, place: InstanceTraffic) -> None:
         """From now on it is in flight on the instance."""
@@ -162,7 +126,7 @@ class Exchange:
             return
         elif mode is InvocationMode.DIRECT:
             try:
-                self._hop = self._named_container(place)
+                self._hop = named_container(self._office.endpoint, place, self._request.headers)
             except InvocationError as error:
                 self._refuse(error)
                 return
@@ -171,16 +135,6 @@ class Exchange:
             self._loop.call_soon(self._copy)
         self._asked = self._asked or time.perf_counter()
         place.pools[self._hop].lease(self)
-
-    def _named_container(self, place: InstanceTraffic) -> int:
-        wanted = self._request.headers.get(b"x-amzn-sagemaker-target-container-hostname", b"").decode()
-        names = [one.hostname for one in place.instance.containers]
-        if wanted in names:
-            return names.index(wanted)
-        known = ", ".join(names)
-        if not wanted:
-            raise invalid(f"A target container hostname is needed to invoke a container directly, one of: {known}.")
-        raise invalid(f"Container {wanted} not found for endpoint {self._office.endpoint}; there are: {known}.")
 
     def _copy(self) -> None:
         """Send copies to shadow variants; the client's request is already on its way."""
@@ -218,7 +172,7 @@ class Exchange:
         if not self.over:
             self._traffic = self._office.traffic
             found = self._traffic.variant(self._office.random, self._office.endpoint, asleep.name)
-            self._enter(found, self._choose_instance(found))
+            self._enter(found, choose_instance(self._office, found, self._request))
 
     async def _load(self) -> None:
         """Have the instance load the model, within what the client waits; loading goes on if it takes longer."""
@@ -256,7 +210,8 @@ class Exchange:
             body, length = request.body, request.length
         else:
             body, length = request.body(), request.length
-        head = self._head(f"{container.host}:{container.port}".encode(), length)
+        content_type = request.headers.get(b"content-type") if self._handed_on is None else self._handed_on[1]
+        head = request_head(request, container.authority, length, content_type)
         last = self._hop == len(place.pools) - 1 or self._direct
         limits = self._office.limits
         most = limits.payload_bytes if last else limits.hop_bytes
@@ -265,20 +220,6 @@ class Exchange:
     @property
     def _direct(self) -> bool:
         return self._variant is not None and self._variant.variant.mode is InvocationMode.DIRECT
-
-    def _head(self, host: bytes, length: int) -> bytes:
-        request, headers = self._request, self._request.headers
-        parts = [b"POST %b HTTP/1.1\r\nHost: %b\r\nContent-Length: %d\r\n" % (request.path, host, length)]
-        content_type = headers.get(b"content-type") if self._handed_on is None else self._handed_on[1]
-        if content_type is not None:
-            parts.append(b"Content-Type: %b\r\n" % content_type)
-        accept = headers.get(b"accept")
-        if accept is not None:
-            parts.append(b"Accept: %b\r\n" % accept)
-        if len(headers) > len(parts) - 1:
-            parts += [b"%b: %b\r\n" % (name, headers[name]) for name in TOLD if name in headers]
-        parts.append(b"\r\n")
-        return b"".join(parts)
 
     def unreachable(self, reason: str) -> None:
         """Try another instance of the variant, unless the session or the hop is bound to this one."""
@@ -292,7 +233,7 @@ class Exchange:
         try:
             if bound:
                 raise unavailable(f"Instance {place.instance.name} cannot be reached: {reason}")
-            other = variant.choose(self._office.random, self._tried, self._model_key(variant))
+            other = choose_instance(self._office, variant, self._request, tried=self._tried)
         except InvocationError as error:
             self._refuse(error, counts_as=503)
             return
@@ -428,8 +369,9 @@ class Exchange:
 
     # Ends.
 
-    def _expire(self) -> None:
-        self._timer = None
+    def expire(self) -> None:
+        """Its time is up."""
+        self._line = None
         if self.over:
             return
         if self._connection is not None:
@@ -482,9 +424,9 @@ class Exchange:
 
     def _finish(self) -> None:
         self.over = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._line is not None:
+            self._line.waiting.pop(self, None)
+            self._line = None
         if self._shadow is not None:
             self._office.shadows_in_flight -= 1
         self._leave()

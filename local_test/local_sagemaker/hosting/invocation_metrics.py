@@ -19,8 +19,11 @@ VariantKey = tuple[str, str]
 
 def bucket_of(microseconds: int) -> int:
     """The bucket that counts a latency."""
-    shift = max(0, microseconds.bit_length() - 6)
-    return min((shift << 5) + (microseconds >> shift), BUCKETS - 1)
+    shift = microseconds.bit_length() - 6
+    if shift <= 0:
+        return microseconds
+    bucket = (shift << 5) + (microseconds >> shift)
+    return bucket if bucket < BUCKETS else BUCKETS - 1
 
 
 def middle_of(bucket: int) -> float:
@@ -150,7 +153,7 @@ class LatencyCounter:
 
     def add(self, seconds: float) -> None:
         """Count one latency."""
-        microseconds = max(0, int(seconds * 1e6))
+        microseconds = int(seconds * 1e6) if seconds > 0 else 0
         self.count += 1
         self._total += microseconds
         self._squares += microseconds * microseconds

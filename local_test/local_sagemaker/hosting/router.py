@@ -11,6 +11,7 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any, BinaryIO, TypeVar
@@ -19,6 +20,7 @@ from local_sagemaker.hosting.capture import Capture
 from local_sagemaker.hosting.client_connection import Call, ClientConnection, make_request
 from local_sagemaker.hosting.container_connection import Fields
 from local_sagemaker.hosting.container_request import TOLD, Kind, Request
+from local_sagemaker.hosting.deadlines import Deadlines
 from local_sagemaker.hosting.exchange import Exchange
 from local_sagemaker.hosting.hooks import AsyncAccepted, AsyncInvocation, Hooks
 from local_sagemaker.hosting.invocation_errors import InvocationError, internal, invalid, unavailable
@@ -35,6 +37,7 @@ __all__ = ["AsyncAccepted", "AsyncInvocation", "Forward", "Forwarded", "Hooks", 
 ACCOUNT = "000000000000"
 PIECE_BYTES = 1 << 18
 BACKLOG = 4096
+MEDIA_TYPES = {b"content-type", b"accept"}
 T = TypeVar("T")
 
 
@@ -100,6 +103,7 @@ class Router:
         self.random = Random(seed)  # noqa: S311 - it shares traffic out
         self.sessions = Sessions()
         self.capture = capture
+        self.deadlines = Deadlines()
         self.shadows_in_flight = 0
         self._counters: dict[VariantKey, VariantCounter] = {}
         self._instances: dict[str, InstanceTraffic] = {}
@@ -370,7 +374,7 @@ class Router:
             connection.tunnel_closed(error)
 
         container = place.instance.containers[0]
-        head = tunnel_head(call, f"{container.host}:{container.port}".encode())
+        head = tunnel_head(call, container.authority)
         return Tunnel(container, head, self.limits.bidirectional_seconds, self.limits.connect_seconds, closed)
 
     def _own(self, path: bytes) -> bytes:
@@ -380,9 +384,16 @@ class Router:
 def check_headers(call: Call) -> None:
     """Raise ValidationError, in the service's words, for a header of the API that is not what it may be."""
     for name, value in call.headers.items():
-        objection = HEADER_RULES[name].objection(value.decode("latin-1"))
+        objection = _objection_to_media_type(name, value) if name in MEDIA_TYPES else _objection(name, value)
         if objection is not None:
             raise invalid(objection)
+
+
+def _objection(name: bytes, value: bytes) -> str | None:
+    return HEADER_RULES[name].objection(value.decode("latin-1"))
+
+
+_objection_to_media_type = lru_cache(maxsize=256)(_objection)  # which all requests of a client share
 
 
 def tunnel_head(call: Call, host: bytes) -> bytes:

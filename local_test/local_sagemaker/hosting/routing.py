@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from itertools import accumulate
 from random import Random
 
@@ -42,6 +43,11 @@ class Container:
     host: str
     port: int
     hostname: str = "model"
+
+    @cached_property
+    def authority(self) -> bytes:
+        """What a request's Host says."""
+        return f"{self.host}:{self.port}".encode()
 
 
 @dataclass(frozen=True)

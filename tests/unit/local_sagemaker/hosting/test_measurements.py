@@ -19,7 +19,7 @@ def observed(tmp_path):
         snapshots.append(weakref.ref(metrics))
         return {KEY: metrics}
 
-    measurements = Measurements(tmp_path, ask, lambda points: list(points))
+    measurements = Measurements(tmp_path, ask, list)
     while clock[0] < 1000:
         clock[0] += SNAPSHOT_SECONDS
         measurements.look(clock[0])

@@ -181,6 +181,21 @@ def test_a_models_requests_go_to_the_instance_that_has_it(containers, make_endpo
     assert len(set.union(*asked.values())) > 1
 
 
+def test_a_session_of_a_multi_model_endpoint_needs_its_target_model_too(containers, make_endpoint):
+    """15.16, 15.27."""
+
+    async def load(instance, target):
+        return "m"
+
+    handler = sessions(1, "X_Amzn_SageMaker_New_Session_Id")
+    endpoint, _ = multi_model(containers, make_endpoint, Hooks(load_model=load), handler=handler)
+    client = endpoint.boto3()
+    client.invoke_endpoint(EndpointName="digits", Body=b"", SessionId="NEW_SESSION", TargetModel="m.tar.gz")
+    assert client.invoke_endpoint(EndpointName="digits", Body=b"", SessionId="s1", TargetModel="m.tar.gz")
+    with pytest.raises(client.exceptions.ValidationError, match="needs a target model header"):
+        client.invoke_endpoint(EndpointName="digits", Body=b"", SessionId="s1")
+
+
 def test_a_target_model_is_for_multi_model_endpoints_only(one):
     """15.27."""
     endpoint, _ = one()
