@@ -16,7 +16,7 @@ from local_sagemaker.state.stop import stop_job
 from local_sagemaker.training.local_options import LocalOptions, write_local_options
 from local_sagemaker.training.metrics import compile_definitions
 from local_sagemaker.tuning.completion import read_completion_criteria
-from local_sagemaker.tuning.definitions import check_limits, read_definitions
+from local_sagemaker.tuning.definitions import OBJECTIVE_HYPERPARAMETER, check_limits, read_definitions
 from local_sagemaker.tuning.standing import counters, objective_value, standing, summarize, training_jobs
 from local_sagemaker.tuning.warm_start import check_parents, overall_best
 
@@ -44,9 +44,8 @@ def create_tuning_job(
     name = request["HyperParameterTuningJobName"]
     check_tuning_job(workspace, request)
     arn = workspace.arn(KIND, name)
-    described = {key: value for key, value in request.items() if key != "Tags"}
     description = {
-        **described,
+        **_completed(request),
         "HyperParameterTuningJobArn": arn,
         "HyperParameterTuningJobStatus": "InProgress",
         **counters(()),
@@ -55,6 +54,22 @@ def create_tuning_job(
     workspace.store.create(KIND, name, request, description)
     write_local_options(options or LocalOptions(), workspace.directory_of(KIND, name))
     return {"HyperParameterTuningJobArn": arn}
+
+
+def _completed(request: dict[str, Any]) -> dict[str, Any]:
+    """The request as it is described: each definition's static hyperparameters name its objective, as SDKs rely on."""
+    completed = {key: value for key, value in request.items() if key != "Tags"}
+    objectives = [
+        {**one.document, "StaticHyperParameters": {**one.static, OBJECTIVE_HYPERPARAMETER: one.metric}}
+        for one in read_definitions(request)
+    ]
+    config = {"TrainingJobEarlyStoppingType": "Off", **request["HyperParameterTuningJobConfig"]}
+    definitions: dict[str, Any] = (
+        {"TrainingJobDefinition": objectives[0]}
+        if "TrainingJobDefinition" in request
+        else {"TrainingJobDefinitions": objectives}
+    )
+    return {**completed, "HyperParameterTuningJobConfig": config, **definitions}
 
 
 def check_tuning_job(workspace: Workspace, request: dict[str, Any]) -> None:

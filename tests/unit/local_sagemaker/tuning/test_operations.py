@@ -24,11 +24,21 @@ def test_a_tuning_job_is_made_described_and_listed(workspace, make_request):
     assert arn.endswith(":hyper-parameter-tuning-job/tune")
     answer = call(workspace, "DescribeHyperParameterTuningJob", NAME)
     assert answer["HyperParameterTuningJobStatus"] == "InProgress"
-    assert answer["HyperParameterTuningJobConfig"] == request["HyperParameterTuningJobConfig"]
+    config = request["HyperParameterTuningJobConfig"]
+    assert answer["HyperParameterTuningJobConfig"] == {"TrainingJobEarlyStoppingType": "Off", **config}
     assert set(answer["TrainingJobStatusCounters"].values()) == {0}
     (summary,) = call(workspace, "ListHyperParameterTuningJobs", {})["HyperParameterTuningJobSummaries"]
     assert (summary["HyperParameterTuningJobName"], summary["Strategy"]) == ("tune", "Random")
     assert summary["ResourceLimits"]["MaxNumberOfTrainingJobs"] == 3
+
+
+def test_the_static_hyperparameters_that_are_described_name_the_objective(workspace, make_request):
+    """24.5: a client that attaches to the tuning job takes it out again."""
+    request = make_request()
+    call(workspace, "CreateHyperParameterTuningJob", request)
+    definition = call(workspace, "DescribeHyperParameterTuningJob", NAME)["TrainingJobDefinition"]
+    static = request["TrainingJobDefinition"].get("StaticHyperParameters", {})
+    assert definition["StaticHyperParameters"] == {**static, "_tuning_objective_metric": "loss"}
 
 
 def test_a_name_is_used_once(workspace, make_request):
