@@ -13,9 +13,11 @@ class One:
 
     def __init__(self):
         self.at = None
+        self.expired = asyncio.Event()
 
     def expire(self):
         self.at = time.perf_counter()
+        self.expired.set()
 
 
 def test_each_expires_at_its_own_time_and_those_that_ended_never():
@@ -31,8 +33,9 @@ def test_each_expires_at_its_own_time_and_those_that_ended_never():
             if number in ENDED:
                 del line.waiting[one]
             await asyncio.sleep(0.005)
-        while any(line.waiting for _, line, _, _ in begun):
-            await asyncio.sleep(0.01)
+        for place, (one, _, _, _) in enumerate(begun):
+            if place not in ENDED:
+                await one.expired.wait()
         return begun
 
     begun = asyncio.run(work())
@@ -50,11 +53,9 @@ def test_a_line_that_is_empty_is_forgotten_and_made_anew():
         deadlines = Deadlines()
         first, second = One(), One()
         deadlines.begin(first, 0.01, time.perf_counter())
-        while first.at is None:
-            await asyncio.sleep(0.005)
-        line = deadlines.begin(second, 0.01, time.perf_counter())
-        while line.waiting:
-            await asyncio.sleep(0.005)
+        await first.expired.wait()
+        deadlines.begin(second, 0.01, time.perf_counter())
+        await second.expired.wait()
         return second.at
 
     assert asyncio.run(work()) is not None
