@@ -1,12 +1,15 @@
 """Workers in their slots: reloaded, killed, stuck, too busy."""
 
+import http.client
 import json
 import os
+import select
 import signal
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -137,6 +140,75 @@ def test_killed_worker_costs_its_own_requests_only_and_is_soon_back(serve: Serve
         assert load.failures == []
         assert load.statuses[200] > 200
         assert sum(load.statuses.values()) - load.statuses[200] <= 8, load.statuses
+
+
+@nginx_only
+@pytest.mark.parametrize("lane", ["wsgi", "asgi"])
+def test_callers_who_do_not_end_their_bodies_take_nobodys_place(serve: Serve, lane: str) -> None:
+    """14.4: four times as many of them as the worker has places, and a few with long bodies."""
+    with serve("echoes", {"BYOC_LANE": lane, "BYOC_QUEUE_LIMIT": "12"}) as endpoint, ExitStack() as stack:
+        endpoint.wait_until_ready()
+        for length in (*[1000] * 80, *[2_000_000] * 10):
+            stack.enter_context(begin(endpoint, length, b"[1"))
+        replies = [endpoint.invoke(b"[1]", seconds=15) for _ in range(5)]
+        assert [reply.status for reply in replies] == [200] * 5
+
+
+@nginx_only
+def test_worker_that_ends_while_bodies_are_on_their_way_costs_none_of_them(serve: Serve, versions: Path) -> None:
+    """13.3: it gets a request when its body is whole; what is too long for that is answered, and the connection ends as
+    it was told.
+    """
+    with serve("versions", folder(versions, BYOC_QUEUE_LIMIT="0")) as endpoint, ExitStack() as stack:
+        endpoint.wait_until_ready()
+        short = [stack.enter_context(begin(endpoint, len(ONE), ONE[:3])) for _ in range(8)]
+        long = [stack.enter_context(begin(endpoint, 2_000_000, ONE)) for _ in range(8)]
+        wait_until(
+            lambda: all(held(worker) == 4 for worker in endpoint.workers()), "the long ones to be at the workers"
+        )
+        victim = min(endpoint.workers())
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: victim not in endpoint.workers() and len(endpoint.workers()) == 2, "another")
+        for connection in short:
+            connection.sendall(ONE[3:])
+            assert answer_on(connection)[0] == 200
+        wait_until(lambda: len([each for each in long if has_answer(each)]) >= 4, "the others to be told")
+        assert [answer_on(connection) for connection in long if has_answer(connection)].count((502, "close")) == 4
+
+
+def begin(endpoint: Endpoint, length: int, part: bytes) -> socket.socket:
+    """A connection with the beginning of a request whose body has this length."""
+    connection = socket.create_connection(("127.0.0.1", endpoint.port), timeout=30)
+    head = (
+        f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    )
+    connection.sendall(head.encode() + part)
+    return connection
+
+
+def held(worker: int) -> int:
+    """The connections that a worker has accepted on its slot's socket."""
+    own = set()
+    for file in Path(f"/proc/{worker}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            own.add(str(file.readlink()))
+    rows = [row.split() for row in Path("/proc/net/unix").read_text().splitlines()[1:]]
+    connected = [
+        inode for *_, state, inode, path in (row for row in rows if len(row) == 8) if state == "03" and "/slot-" in path
+    ]
+    return len([inode for inode in connected if f"socket:[{inode}]" in own])
+
+
+def has_answer(connection: socket.socket) -> bool:
+    return bool(select.select([connection], [], [], 0)[0])
+
+
+def answer_on(connection: socket.socket) -> tuple[int, str]:
+    """The status of the answer that comes on a connection, and what it says will become of the connection."""
+    reply = http.client.HTTPResponse(connection)
+    reply.begin()
+    reply.read()
+    return reply.status, reply.getheader("Connection") or ""
 
 
 def test_request_after_the_only_workers_end_waits_for_the_next_one(serve: Serve, versions: Path) -> None:

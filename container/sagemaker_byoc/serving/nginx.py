@@ -15,27 +15,24 @@ from sagemaker_byoc.serving.slots import slots
 
 # Debian's package libnginx-mod-http-headers-more-filter: without it nginx cannot leave its own name out.
 HEADERS_MODULE = Path("/usr/lib/nginx/modules/ngx_http_headers_more_filter_module.so")
+STALL_SECONDS = 20  # between two pieces of a long body
 STREAM_SECONDS = 1900  # the platform ends a stream of both directions after 30 minutes
 _UPGRADE = """map $http_upgrade $is_stream {
         default "";
         ~*^websocket$ yes;
     }"""
 _STREAMS = f"""
-        # A stream in both directions may come on any path. The status is ours alone: it leads to the place below.
+        # A stream in both directions may come on any path.
         error_page 418 = @stream;
-        recursive_error_pages on;
         if ($is_stream) {{
             return 418;
         }}
 
         location @stream {{
             proxy_pass http://workers;
-            proxy_http_version 1.1;
             proxy_set_header Upgrade $http_upgrade;
             proxy_set_header Connection upgrade;
             proxy_set_header Host $http_host;
-            proxy_buffering off;
-            proxy_connect_timeout 5s;
             proxy_read_timeout {STREAM_SECONDS}s;
             proxy_send_timeout {STREAM_SECONDS}s;
         }}"""
@@ -44,11 +41,7 @@ _STREAMS = f"""
 _MODELS = """
         location = /models {
             proxy_pass http://workers;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_set_header Host $http_host;
             proxy_read_timeout @{seconds}s;
-            proxy_next_upstream error;
             error_page 400 /.unreadable;
             error_page 413 = @too_large;
             error_page 502 = @not_answered;
@@ -100,6 +93,7 @@ def render(settings: ServeSettings, run: Path) -> str:
         host=settings.bind_host,
         port=settings.port,
         timeout=max(1, round(settings.timeout)),
+        stall=min(STALL_SECONDS, max(1, round(settings.timeout))),
     )
 
 

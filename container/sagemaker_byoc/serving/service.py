@@ -21,7 +21,7 @@ from sagemaker_byoc.serving.streams import Watched
 from sagemaker_byoc.serving.tracing import Tracer
 from sagemaker_byoc.serving.watch import Watch
 
-SMALL = 1 << 20  # bytes: larger bodies are read when their turn has come, so that waiting requests need no memory
+SMALL = 1_000_000  # bytes, in nginx.conf too: longer bodies are read in turn, so that waiting requests need no memory
 INVOCATIONS = "/invocations"
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class Service:
         self.watch = Watch(settings.threads)
         self._readiness = readiness
         self._gate = gate
+        self._reading = Gate(settings.threads, settings.places)
 
     def ping(self) -> Answer:
         """Whether requests may be sent here."""
@@ -102,12 +103,10 @@ class Service:
         model = self.model.loaded or self.model.get(self.settings.timeout if self._readiness.is_ready() else 0)
         if model.joins_requests:
             return self._answer(model, read(deadline))
-        request = read(deadline) if size is not None and size <= SMALL else None
-        waited = self._gate.enter(deadline)
+        request, waited = self._receive(read, size, deadline)
         token = self.watch.begin(deadline)
         streams = False
         try:
-            request = request or read(deadline)
             if waited:
                 check_wanted(request)
             answer = self._answer(model, request)
@@ -119,6 +118,19 @@ class Service:
             self.watch.end(token)
             if not streams:
                 self._gate.leave()
+
+    def _receive(self, read: Callable[[float], Request], size: int | None, deadline: float) -> tuple[Request, bool]:
+        """The request, which has a place in the model now, and whether it waited for it. Long bodies have places of
+        their own to be read in: callers who are slow with theirs hold up each other, and nobody else.
+        """
+        if size is not None and size < SMALL:
+            return read(deadline), self._gate.enter(deadline)
+        waited = self._reading.enter(deadline)
+        try:
+            request = read(deadline)
+            return request, self._gate.enter(deadline) or waited
+        finally:
+            self._reading.leave()
 
     def _answer(self, model: Model, request: Request) -> Answer:
         if not self.tracer.on:
