@@ -18,7 +18,7 @@ from sagemaker_byoc.serving.gate import Gate
 from sagemaker_byoc.serving.loading import Loading
 from sagemaker_byoc.serving.metrics import DIRECTORY, Metrics
 from sagemaker_byoc.serving.model import LoadingModel
-from sagemaker_byoc.serving.model_loading import code_folders, load_model, own_folders
+from sagemaker_byoc.serving.model_loading import load_model
 from sagemaker_byoc.serving.preload import modules_to_preload, preload
 from sagemaker_byoc.serving.readiness import Readiness
 from sagemaker_byoc.serving.runtimes import choose_code, preloadable
@@ -46,7 +46,7 @@ class WorkerPlan:
             return
         try:
             choice = choose_code(
-                settings.program, own_folders(settings), paths.image_code, paths.model, settings.runtime
+                settings.program, settings.own_folders, paths.image_code, paths.model, settings.runtime
             )
         except UserCodeError:
             return  # the worker will say so
@@ -61,8 +61,8 @@ class WorkerPlan:
 
     def load(self, seat: "Seat") -> Any:
         """The worker's application; what it serves loads in a thread while /ping answers 503."""
-        app_file, has_program = users.find_application(code_folders(self.settings), self.settings.program)
-        alone = app_file is not None and not has_program
+        app_file, alone = users.find_application(self.settings.code_folders, self.settings.program)
+        alone = alone and not self._stands_beside_a_runtime(app_file)
         if self.settings.lane == "asgi" and (self.settings.serving_module or alone):
             theirs = self._users_event_loop(app_file, seat)
             if theirs is not None:
@@ -77,6 +77,14 @@ class WorkerPlan:
 
             return asgi.application(application, service, self._answers_directly(app_file), self.behind_nginx)
         return application if self.behind_nginx else LoggedApplication(application)
+
+    def _stands_beside_a_runtime(self, app_file: Path | None) -> bool:
+        """Whether the application is in the program itself, which needs no functions for a model such as model.onnx."""
+        settings, paths = self.settings, self.settings.paths
+        if app_file is None or app_file.name != settings.program or settings.lane == "asgi":
+            return False
+        folders = settings.own_folders
+        return choose_code(settings.program, folders, paths.image_code, paths.model, settings.runtime).has_runtime
 
     def _answers_directly(self, app_file: Path | None) -> bool:
         """Whether the event loop may run invocations: where they may wait for each other they need threads."""
@@ -144,11 +152,11 @@ class WorkerPlan:
     def _users_alone(self, spec: str | None, app_file: Path | None, seat: "Seat") -> WSGIApplication:
         """An application of the user's that answers every path."""
         application = users.LoadingApplication()
-        folders = code_folders(self.settings)
+        folders = self.settings.code_folders
 
         def load() -> None:
             if spec:
-                application.finish(users.import_application(spec, folders))
+                application.finish(users.check_kind(users.import_application(spec, folders), spec))
             elif app_file:
                 theirs, _ = self._users(app_file)
                 application.finish(theirs)
@@ -166,7 +174,7 @@ class WorkerPlan:
         try:
             with users_signals.passed_over():
                 if spec:
-                    theirs: Any = users.import_application(spec, code_folders(self.settings))
+                    theirs: Any = users.import_application(spec, self.settings.code_folders)
                 else:
                     theirs = users.load_any_application(app_file) if app_file else None
         except (Exception, SystemExit):  # noqa: BLE001 - it is imported again where that is told

@@ -84,13 +84,17 @@ def test_route_of_the_users_stands_beside_ours_and_finds_the_model(serve: Serve)
         assert request(endpoint.port, "GET", "/nowhere").error["type"] == "NotFound"
 
 
-@pytest.mark.parametrize("env", [{}, {"SAGEMAKER_SERVING_MODULE": "predictor:app"}], ids=["predictor", "named"])
+@pytest.mark.parametrize(
+    "env",
+    [{}, {"SAGEMAKER_SERVING_MODULE": "predictor:app"}, {"SAGEMAKER_PROGRAM": "predictor.py", "BYOC_LANE": "asgi"}],
+    ids=["predictor", "named", "the program"],
+)
 def test_application_for_an_event_loop_is_ready_after_its_start_up_and_its_own_ping(
     serve: Serve, tmp_path: Path, env: dict[str, str]
 ) -> None:
-    """14.8, 15.13: FastAPI and the like, in the lane that has a loop."""
+    """14.8, 15.13: FastAPI and the like, in the lane that has a loop, which it need not be told."""
     gate = tmp_path / "gate"
-    with serve("event_loop_application", {"BYOC_LANE": "asgi", "TEST_GATE": str(gate), **env}) as endpoint:
+    with serve("event_loop_application", {"TEST_GATE": str(gate), **env}) as endpoint:
         endpoint.wait_for_line("/ping of the application answers 500")
         assert endpoint.ping().status != 200
         gate.touch()
@@ -102,8 +106,11 @@ def test_application_for_an_event_loop_is_ready_after_its_start_up_and_its_own_p
         assert "shut down" in endpoint.log
 
 
-def test_application_for_an_event_loop_is_told_where_there_is_none(serve: Serve, tmp_path: Path) -> None:
+@pytest.mark.parametrize("env", [{}, {"SAGEMAKER_SERVING_MODULE": "predictor:app"}], ids=["predictor", "named"])
+def test_application_for_an_event_loop_is_told_where_there_is_none(
+    serve: Serve, tmp_path: Path, env: dict[str, str]
+) -> None:
     """15.13: with the setting that it needs."""
-    with serve("event_loop_application", {"TEST_GATE": str(tmp_path)}) as endpoint:
+    with serve("event_loop_application", {"TEST_GATE": str(tmp_path), "BYOC_LANE": "wsgi", **env}) as endpoint:
         endpoint.wait_for_line("could not be loaded")
         assert "BYOC_LANE=asgi" in endpoint.invoke(b"1").error["message"]

@@ -1,4 +1,4 @@
-"""A WSGI application of the user's: named as `module:object`, or an `app` in predictor.py or inference.py.
+"""An application of the user's: named as `module:object`, or an `app` in predictor.py or inference.py.
 
 The module is imported in a thread of its own, as a model is loaded: until then, and when that fails, callers are told
 so with 503. Sources: the variable SAGEMAKER_SERVING_MODULE of AWS's sagemaker-containers, and the `predictor.py` of
@@ -21,10 +21,12 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from wsgiref.util import setup_testing_defaults
 
 from sagemaker_byoc.errors import UserCodeError
+from sagemaker_byoc.serving.handlers import ARGUMENTS
 from sagemaker_byoc.user_code import find_callable, import_module
 
 DEFAULT_OBJECT = "main"
 PREDICTOR = "predictor.py"
+FRAMEWORKS = ("blacksheep", "fastapi", "litestar", "quart", "sanic", "starlette")  # of applications for an event loop
 MODEL_KEY = "sagemaker_byoc.model"  # where an application finds, in its environ, what model_fn returned
 ASK_SECONDS = 0.25  # until an application calls itself healthy for the first time
 LOOK_SECONDS = 5.0  # and from then on
@@ -76,7 +78,7 @@ class Beside:
         return self._ours(environ, start_response)
 
 
-def import_application(spec: str, folders: Sequence[Path]) -> WSGIApplication:
+def import_application(spec: str, folders: Sequence[Path]) -> Any:
     """The application that `module:object` names, from a code folder or an installed package.
 
     Raises UserCodeError for a name that is missing or no application, or whatever the module raises.
@@ -84,32 +86,55 @@ def import_application(spec: str, folders: Sequence[Path]) -> WSGIApplication:
     module_name, _, name = spec.partition(":")
     sys.path[:0] = [str(folder) for folder in folders if folder.is_dir() and str(folder) not in sys.path]
     module = importlib.import_module(module_name)
-    application: WSGIApplication = find_callable(module, name or DEFAULT_OBJECT, "SAGEMAKER_SERVING_MODULE")
-    return application
+    return find_callable(module, name or DEFAULT_OBJECT, "SAGEMAKER_SERVING_MODULE")
 
 
 def find_application(folders: Sequence[Path], program: str) -> tuple[Path | None, bool]:
-    """The file that defines `app` at its top level, in the first folder with code, and whether `program` is beside it.
+    """The file that defines `app` at its top level, in the first folder with code, and whether it stands alone: no
+    `program` with functions that serve is there for it to stand beside.
 
     Only read, not run: a helper module that happens to be called predictor.py is nobody's application.
     """
     for folder in folders:
-        has_program = (folder / program).is_file()
-        files = [file for file in (folder / program, folder / PREDICTOR) if file.is_file()]
-        if files:
-            return next((file for file in files if _defines_app(file)), None), has_program
+        if (folder / program).is_file():
+            names = _names_in(folder / program)
+            if "app" in names:
+                return folder / program, names.isdisjoint((*ARGUMENTS, "*"))
+            return (folder / PREDICTOR if "app" in _names_in(folder / PREDICTOR) else None), False
+        if (folder / PREDICTOR).is_file():
+            found = "app" in _names_in(folder / PREDICTOR)
+            return (folder / PREDICTOR if found else None), found
     return None, False
+
+
+def wants_event_loop(folders: Sequence[Path], program: str, spec: str | None) -> bool:
+    """Whether an application that stands alone, or that `module:object` names, is plainly one for an event loop: made
+    by a framework for those, or an `async` function. Only read, not run.
+    """
+    if spec:
+        module, _, name = spec.partition(":")
+        place = Path(*module.split("."))
+        files = [folder / file for folder in folders for file in (place.with_suffix(".py"), place / "__init__.py")]
+        found = next((file for file in files if file.is_file()), None)
+        return found is not None and _is_for_event_loop(found, name or DEFAULT_OBJECT)
+    found, alone = find_application(folders, program)
+    return found is not None and alone and _is_for_event_loop(found, "app")
 
 
 def load_application(file: Path) -> WSGIApplication:
     """The `app` of a file of the user's. Raises UserCodeError for one that is no WSGI application."""
-    application: WSGIApplication = load_any_application(file)
+    return check_kind(load_any_application(file), f"app in {file}")
+
+
+def check_kind(application: Any, what: str) -> WSGIApplication:
+    """The application. Raises UserCodeError for one that is for an event loop, where there is none."""
     if is_asgi(application):
         raise UserCodeError(
-            f"app in {file} is an ASGI application, which is served with BYOC_LANE=asgi, from a predictor.py without "
-            "an inference.py beside it; or define a WSGI one."
+            f"{what} is an ASGI application, which is served with BYOC_LANE=asgi and stands alone: from a file without "
+            "functions that serve, predict_fn for one; or define a WSGI application."
         )
-    return application
+    served: WSGIApplication = application
+    return served
 
 
 def load_any_application(file: Path) -> Any:
@@ -178,12 +203,30 @@ def _look(application: WSGIApplication, healthy: Callable[[], None], ill: Callab
             ill()
 
 
-def _defines_app(file: Path) -> bool:
+def _names_in(file: Path) -> set[str]:
+    """What a file defines at its top level; `*` for what it imports without saying."""
+    return {name for node in _statements(file) for name in _names(node)}
+
+
+def _is_for_event_loop(file: Path, name: str) -> bool:
+    makers: set[str] = set()
+    for node in _statements(file):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in FRAMEWORKS:
+            makers |= _names(node)
+        elif isinstance(node, ast.Import):
+            makers |= {alias.asname or alias.name for alias in node.names if alias.name.partition(".")[0] in FRAMEWORKS}
+        elif name in _names(node):
+            value = getattr(node, "value", None)
+            maker = ast.unparse(value.func).partition(".")[0] if isinstance(value, ast.Call) else ""
+            return isinstance(node, ast.AsyncFunctionDef) or maker in makers
+    return False
+
+
+def _statements(file: Path) -> list[ast.stmt]:
     try:
-        tree = ast.parse(file.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return False
-    return any("app" in _names(node) for node in tree.body)
+        return ast.parse(file.read_bytes()).body
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return []
 
 
 def _names(node: ast.stmt) -> set[str]:

@@ -81,6 +81,7 @@ def environment(settings: ServeSettings, environ: Mapping[str, str], run: Path, 
     return {
         **dict.fromkeys(MATH_THREADS, threads),
         **{name: value for name, value in environ.items() if name not in hidden},
+        "BYOC_LANE": settings.lane,  # which may have been chosen for an application of the user's
         RUN_DIRECTORY: str(run),
         DIRECTORY: str(run / "metrics"),
         BEHIND_NGINX: "1" if behind_nginx else "",

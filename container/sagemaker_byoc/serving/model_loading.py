@@ -32,7 +32,7 @@ def load_model(
     """
     paths = settings.paths
     context = Context(model_dir=paths.model, device=settings.device)
-    choice = choose_code(settings.program, own_folders(settings), paths.image_code, paths.model, settings.runtime)
+    choice = choose_code(settings.program, settings.own_folders, paths.image_code, paths.model, settings.runtime)
     log.info("the code that serves: %s", choice.reason)
     handlers = _handlers(settings, choice, import_code)
     value = _value(settings, choice, handlers, context)
@@ -49,23 +49,11 @@ def load_model(
     return _with_tensors(_with_types(_with_batches(model, settings)))
 
 
-def code_folders(settings: ServeSettings) -> list[Path]:
-    """Where inference.py is looked for: what travels with the model, what was mounted, what is in the image."""
-    return [*own_folders(settings), settings.paths.image_code]
-
-
-def own_folders(settings: ServeSettings) -> list[Path]:
-    """The same without the image's."""
-    paths = settings.paths
-    submitted = [settings.submit_directory] if settings.submit_directory else []
-    return [paths.model / "code", *submitted, paths.code]
-
-
 def _handlers(settings: ServeSettings, choice: Choice, import_code: Callable[[Path], ModuleType]) -> dict[str, Handler]:
     """The user's functions; none where the model is served as it is."""
     if choice.program is None:
         if not choice.has_runtime:
-            find_module(settings.program, code_folders(settings))  # which says where it was looked for
+            find_module(settings.program, settings.code_folders)  # which says where it was looked for
         return {}
     handlers = resolve_handlers(import_code(choice.program), needs_model=not choice.has_runtime)
     check_lane(handlers, settings.lane)

@@ -2,12 +2,14 @@
 
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from sagemaker_byoc.errors import EXIT_BUG, ByocError, PlatformInputError
@@ -24,7 +26,7 @@ log = logging.getLogger(__name__)
 def main() -> int:
     """Serve until stopped; returns the exit code of the container."""
     try:
-        settings = ServeSettings.read(os.environ)
+        settings = choose_lane(ServeSettings.read(os.environ), os.environ)
         _forget(gunicorn.hidden_names(settings))
         return serve(settings, os.environ)
     except ByocError as error:
@@ -64,6 +66,20 @@ def serve(settings: ServeSettings, environ: Mapping[str, str]) -> int:
             from sagemaker_byoc.serving.sessions import own_folder  # noqa: PLC0415 - few endpoints have any
 
             shutil.rmtree(own_folder(run), ignore_errors=True)
+
+
+def choose_lane(settings: ServeSettings, environ: Mapping[str, str]) -> ServeSettings:
+    """An application of the user's that is for an event loop gets one, where nobody has said which lane it is to be."""
+    if environ.get("BYOC_LANE", "").strip() or settings.multi_model:
+        return settings
+    files = (folder / name for folder in settings.code_folders for name in (settings.program, "predictor.py"))
+    may_be_one = any(re.search(rb"\bapp\b", file.read_bytes()) for file in files if file.is_file())
+    if not may_be_one and not settings.serving_module:
+        return settings
+    from sagemaker_byoc.serving.application import wants_event_loop  # noqa: PLC0415 - most have none
+
+    asked = wants_event_loop(settings.code_folders, settings.program, settings.serving_module)
+    return replace(settings, lane="asgi") if asked else settings
 
 
 def _make_run_directory() -> Path:

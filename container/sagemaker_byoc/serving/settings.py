@@ -93,8 +93,9 @@ class ServeSettings:
         "SAGEMAKER_SERVING_MODULE",
         "SAGEMAKER_SERVICE_MODULE",
         read=read_module_name,
-        meaning="`module:object`, a WSGI application of yours to serve instead of `inference.py`; it answers every "
-        "path. `/ping` answers 200 once each worker has imported it; without nginx the application answers `/ping` too",
+        meaning="`module:object`, an application of yours (Flask, FastAPI) to serve instead of `inference.py`; it "
+        "answers every path. `/ping` answers 200 once each worker has imported it; without nginx the application "
+        "answers `/ping` too",
     )
     port: int = _variable("SAGEMAKER_BIND_TO_PORT", read=_whole(8080, 1, 65535), default="`8080`", meaning="the port")
     bind_host: str = _variable(
@@ -106,7 +107,7 @@ class ServeSettings:
     lane: str = _variable(
         "BYOC_LANE",
         read=lambda environ, name: read_choice(environ, name, ("wsgi", "asgi")),
-        default="`wsgi`",
+        default="`wsgi`; `asgi` for a FastAPI application of yours, or the like, that stands alone",
         meaning="`asgi`: requests are answered on an event loop, for models under a millisecond and for WebSockets",
     )
     workers: int = _variable(
@@ -293,6 +294,17 @@ class ServeSettings:
         default="`cuda:0` where the worker has a GPU, else `cpu`",
         meaning="the device that functions find in their context",
     )
+
+    @property
+    def own_folders(self) -> list[Path]:
+        """Where inference.py is looked for before the image's code: what travels with the model, what was mounted."""
+        submitted = [self.submit_directory] if self.submit_directory else []
+        return [self.paths.model / "code", *submitted, self.paths.code]
+
+    @property
+    def code_folders(self) -> list[Path]:
+        """The same with the image's own."""
+        return [*self.own_folders, self.paths.image_code]
 
     @property
     def places(self) -> int:
