@@ -18,6 +18,7 @@ REFUSALS = {
     errno.ENFILE: "end programs that hold many files open, and run it again",
 }
 OF_THE_ENGINE = ("docker.", "requests.", "urllib3.")
+BAD_REFERENCE = "invalid reference format"
 OURS = "/.byoc/"
 
 
@@ -26,11 +27,7 @@ def explain(error: BaseException) -> LocalSageMakerError | None:
     if isinstance(error, LocalSageMakerError):
         return error
     if type(error).__module__.startswith(OF_THE_ENGINE):
-        return EngineMissingError(
-            f"the Docker engine failed: {error}",
-            "expected it to answer as long as something runs",
-            "see that it runs (`docker version`), and run this again: `byoc ps` puts right what is left",
-        )
+        return _of_the_engine(error)
     if not isinstance(error, OSError) or error.errno is None:
         return None
     place = error.filename2 or error.filename
@@ -47,3 +44,14 @@ def explain(error: BaseException) -> LocalSageMakerError | None:
             "put the project back, or run it again",
         )
     return None
+
+
+def _of_the_engine(error: BaseException) -> LocalSageMakerError:
+    happened = f"the Docker engine failed: {error}"
+    if BAD_REFERENCE in str(error):
+        return UsageError(happened, "expected the reference of an image", "write NAME:TAG, in small letters")
+    return EngineMissingError(
+        happened,
+        "expected it to answer as long as something runs",
+        "see that it runs (`docker version`), and run this again: `byoc ps` puts right what is left",
+    )

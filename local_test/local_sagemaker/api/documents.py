@@ -32,9 +32,9 @@ def read_request(path: Path) -> dict[str, Any]:
     document = _parse_json(text, name) if path.suffix == ".json" else _parse_yaml(text, name)
     if not isinstance(document, dict):
         raise UsageError(
-            f"{name} holds a {type(document).__name__}",
+            f"{name} is empty" if document is None else f"{name} holds a {type(document).__name__}",
             "expected one object, the request as the API takes it",
-            "write for example TrainingJobName: my-job on a line",
+            "see `request` in what `byoc train --dry-run --json` prints",
         )
     return without_nulls(document)
 
@@ -81,6 +81,9 @@ def _parse_yaml(text: str, name: str) -> Any:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise UsageError(f"{name}{where}: {error.problem}", "expected YAML or JSON", "correct the file") from error
+    except yaml.YAMLError as error:  # a character that YAML does not allow
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{name}: {reason}", "expected YAML or JSON", "correct the file") from error
 
 
 def _loader() -> Any:

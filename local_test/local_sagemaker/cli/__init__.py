@@ -70,7 +70,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         _call(arguments)
         return 0 if flush_or_forget() else NOBODY_READS
     except click.ClickException as error:
-        return _tell(UsageError(error.format_message()))
+        verb = getattr(getattr(error, "ctx", None), "command_path", "byoc")
+        return _tell(UsageError(error.format_message(), "", f"see `{verb} --help`"))
     except (KeyboardInterrupt, click.Abort):
         code = INTERRUPTED
     except SystemExit as ended:

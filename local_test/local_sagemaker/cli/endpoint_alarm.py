@@ -9,6 +9,8 @@ from typing import get_args
 import click
 
 from local_sagemaker.cli.endpoint_common import open_workspace
+from local_sagemaker.cli.names_of_resources import complete_alarms
+from local_sagemaker.cli.number import Number
 from local_sagemaker.cli.options import json_option, project_option
 from local_sagemaker.cli.output import emit
 from local_sagemaker.cli.verb import Verb
@@ -23,13 +25,13 @@ from local_sagemaker.hosting.alarms import Alarm, AlarmBook, Statistic
         "byoc endpoint alarm slow --latency 200 --statistic p90",
     ),
 )
-@click.argument("name", required=False)
-@click.option("--error-rate", type=click.FloatRange(0, 1), metavar="SHARE", help="Fires above this share of failures.")
-@click.option("--latency", type=click.FloatRange(min=0), metavar="MS", help="Fires above this latency.")
+@click.argument("name", required=False, shell_complete=complete_alarms)
+@click.option("--error-rate", type=Number(0, 1), metavar="SHARE", help="Fires above this share of failures.")
+@click.option("--latency", type=Number(min=0), metavar="MS", help="Fires above this latency.")
 @click.option(
     "--statistic", type=click.Choice(get_args(Statistic)), default="p99", show_default=True, help="Of the latencies."
 )
-@click.option("--over", type=click.FloatRange(1, 900), default=60.0, show_default=True, help="Seconds looked back.")
+@click.option("--over", type=Number(1, 900), default=60.0, show_default=True, help="Seconds looked back.")
 @click.option(
     "--requests", type=click.IntRange(min=1), default=10, show_default=True, help="Fewer in that time say nothing."
 )
@@ -51,6 +53,8 @@ def alarm(  # noqa: PLR0917 - click passes each by name
 ) -> None:
     """Define alarm NAME, which an update names to be rolled back by it; without NAME list all."""
     book = AlarmBook.of(open_workspace(project))
+    if name is None and remove:
+        raise UsageError("--remove without a name", "expected an alarm", "write `byoc endpoint alarm NAME --remove`")
     if name is not None and remove:
         book.remove(name)
     elif name is not None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from local_sagemaker.cli.names_of_resources import names_of
+from local_sagemaker.cli.number import SECONDS
 from local_sagemaker.errors import JobFailedError, TimedOutError, UsageError
 from local_sagemaker.hosting.journal import read_running
 from local_sagemaker.progress import Progress, TerminalProgress, say
@@ -21,10 +23,10 @@ POLL_SECONDS = 0.1
 WAIT_SECONDS = 900.0
 UNDER_WAY = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 
-name_argument = click.argument("name", required=False)
+name_argument = click.argument("name", required=False, shell_complete=names_of("Endpoint"))
 detach_option = click.option("--detach", is_flag=True, help="Do not wait until it is done.")
 timeout_option = click.option(
-    "--timeout", type=float, default=WAIT_SECONDS, show_default=True, help="Seconds to wait at most."
+    "--timeout", type=SECONDS, default=WAIT_SECONDS, show_default=True, help="Seconds to wait at most."
 )
 
 

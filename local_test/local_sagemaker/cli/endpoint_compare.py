@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from local_sagemaker.cli.endpoint_common import name_argument, open_workspace, which
+from local_sagemaker.cli.number import Number
 from local_sagemaker.cli.options import json_option, project_option
 from local_sagemaker.cli.output import emit
 from local_sagemaker.cli.verb import Verb
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 )
 @click.option("--truth", type=click.Path(path_type=Path), metavar="FILE", help="CSV or JSON Lines: inferenceId, label.")
 @click.option("--member", metavar="NAME", help="Of an answer that is a JSON object: where its label is.")
-@click.option("--confidence", type=click.FloatRange(0.5, 0.9999), default=0.95, show_default=True, help="Of intervals.")
+@click.option("--confidence", type=Number(0.5, 0.9999), default=0.95, show_default=True, help="Of intervals.")
 @project_option
 @json_option
 def compare(

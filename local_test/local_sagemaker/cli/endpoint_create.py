@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from local_sagemaker.api.documents import read_request
 from local_sagemaker.api.operations import call
+from local_sagemaker.cli.documents import read_document
 from local_sagemaker.cli.endpoint_common import (
     WAIT_SECONDS,
     describe_record,
@@ -23,6 +23,8 @@ from local_sagemaker.cli.endpoint_common import (
     wait_until_settled,
     which,
 )
+from local_sagemaker.cli.names_of_resources import complete_alarms, names_of
+from local_sagemaker.cli.number import Number
 from local_sagemaker.cli.options import (
     dry_run_option,
     engine_option,
@@ -90,7 +92,7 @@ def variant_options(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--seed", type=int, help="Of the choice among variants, so that it repeats.")
 @click.option("--memory", help="Of each container, such as 2g; by default this machine's.")
-@click.option("--cpus", type=click.FloatRange(min=0, min_open=True), help="Of each container.")
+@click.option("--cpus", type=Number(min=0, min_open=True), help="Of each container.")
 @click.option("--gpus", help="Of each container, as Docker writes it.")
 @engine_option
 @detach_option
@@ -143,7 +145,13 @@ def create(  # noqa: PLR0917 - click passes each by name
 @click.command(cls=Verb, examples=("byoc endpoint update --variant green=JOB --canary 10% --bake 30 --alarm errors",))
 @name_argument
 @variant_options
-@click.option("--config", "config_name", metavar="NAME", help="An endpoint configuration that exists.")
+@click.option(
+    "--config",
+    "config_name",
+    metavar="NAME",
+    shell_complete=names_of("EndpointConfig"),
+    help="An endpoint configuration that exists.",
+)
 @click.option("--canary", metavar="SIZE", help="First this much traffic, as 10% or 1 instance's; then all.")
 @click.option("--linear", metavar="SIZE", help="This much traffic more at each step, as 25%.")
 @click.option("--rolling", metavar="SIZE", help="This many instances at a time, as 50% or 1, without a second fleet.")
@@ -157,7 +165,14 @@ def create(  # noqa: PLR0917 - click passes each by name
     show_default=True,
     help="Seconds the old fleet stays.",
 )
-@click.option("--alarm", "alarms", metavar="NAME", multiple=True, help="Rolls the update back when it fires.")
+@click.option(
+    "--alarm",
+    "alarms",
+    metavar="NAME",
+    multiple=True,
+    shell_complete=complete_alarms,
+    help="Rolls the update back when it fires.",
+)
 @click.option("--retain", is_flag=True, help="Keep the weights and counts that variants of the same name have.")
 @detach_option
 @timeout_option
@@ -251,7 +266,7 @@ def _documents(
 ) -> tuple[list[ModelPlan], Document, Document]:
     """The models, the CreateEndpointConfig request, and what a --request document says of the endpoint itself."""
     variants, shadows, instances, capture, image, environment, request_file = given
-    document: Document = {} if request_file is None else read_request(request_file)
+    document: Document = read_document(request_file, "CreateEndpointConfig") or {}
     models = [ModelPlan(str(model.get("ModelName", "")), model) for model in document.pop("CreateModel", ())]
     rest = document.pop("CreateEndpoint", document.pop("UpdateEndpoint", {}))
     document = document.pop("CreateEndpointConfig", document)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from local_sagemaker.cli.names_of_resources import names_of
+from local_sagemaker.cli.number import SECONDS
 from local_sagemaker.cli.options import project_option
 from local_sagemaker.cli.verb import Verb
 from local_sagemaker.content_types import CONTENT_TYPES, content_type_of
@@ -41,7 +43,12 @@ NEW_SESSION_HEADER = "x-amzn-sagemaker-new-session-id"
 )
 @click.argument("payload", metavar="FILE|-", type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="A container that `byoc serve` runs.")
-@click.option("--endpoint", metavar="NAME", help="An endpoint of the project, instead of --url.")
+@click.option(
+    "--endpoint",
+    metavar="NAME",
+    shell_complete=names_of("Endpoint"),
+    help="An endpoint of the project, instead of --url.",
+)
 @click.option("--content-type", help="By default guessed from the file's suffix: .json .jsonl .csv .npy.")
 @click.option("--accept", help="The content type wanted back.")
 @click.option("--variant", help="Of the endpoint; by default chosen by weight.")
@@ -54,7 +61,7 @@ NEW_SESSION_HEADER = "x-amzn-sagemaker-new-session-id"
     "--async", "asynchronous", is_flag=True, help="Of an asynchronous endpoint: print where the answer will be."
 )
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the answer to a file.")
-@click.option("--timeout", type=float, default=INVOCATION_SECONDS, show_default=True, help="Seconds.")
+@click.option("--timeout", type=SECONDS, default=INVOCATION_SECONDS, show_default=True, help="Seconds.")
 @click.option(
     "--repeat", type=click.IntRange(min=1), metavar="COUNT", help="Send it so often, and say who answered and how fast."
 )

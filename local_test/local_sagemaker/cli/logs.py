@@ -14,7 +14,7 @@ from local_sagemaker.errors import UsageError
 from local_sagemaker.log_files import Follower, find_logs
 from local_sagemaker.resources import find_resource, is_running
 from local_sagemaker.state.reconcile import reconcile
-from local_sagemaker.state.records import Kind
+from local_sagemaker.state.records import Kind, Record
 from local_sagemaker.state.runner import runner_log
 from local_sagemaker.state.workspace import Workspace
 
@@ -46,7 +46,7 @@ def logs(name: str, kind: str | None, project: Path, follow: bool, host: str | N
         if not directory.is_file():
             raise UsageError(
                 f"{record.kind.words} {name} has no log",
-                f"its status is {record.status or 'not one of a thing that runs'}",
+                _standing(record),
                 f"see {workspace.directory_of(record.kind, record.name)}",
             )
         output.write(directory.read_bytes())
@@ -57,3 +57,8 @@ def logs(name: str, kind: str | None, project: Path, follow: bool, host: str | N
         follower.follow(has_ended)
     else:
         follower.finish()
+
+
+def _standing(record: Record) -> str:
+    reason = record.description.get("FailureReason")
+    return f"its status is {record.status or 'not one of a thing that runs'}" + (f": {reason}" if reason else "")

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from local_sagemaker.api.documents import merge, read_request
+from local_sagemaker.api.documents import merge
 from local_sagemaker.api.validation import validate
+from local_sagemaker.cli.documents import read_document
+from local_sagemaker.cli.number import Number
 from local_sagemaker.cli.options import (
     dry_run_option,
     engine_option,
@@ -80,7 +82,7 @@ if TYPE_CHECKING:
 @click.option("--network", type=click.Choice(["none", "bridge"]), help="none isolates the job; bridge if unsaid.")
 @click.option("--shm-size", default="64m", show_default=True, help="Of each host's /dev/shm.")
 @click.option("--memory", help="Of each host, such as 2g; by default this machine's.")
-@click.option("--cpus", type=click.FloatRange(min=0, min_open=True), help="Of each host; by default this machine's.")
+@click.option("--cpus", type=Number(min=0, min_open=True), help="Of each host; by default this machine's.")
 @click.option("--gpus", help="Of each host: all, a number, or device=0,1.")
 @click.option("--detach", is_flag=True, help="Print the job's name and let it run on.")
 @dry_run_option
@@ -89,7 +91,7 @@ if TYPE_CHECKING:
 def process(context: click.Context, /, arguments: tuple[str, ...], project: Path, **given: Any) -> None:
     """Run one processing job; ARGUMENTS, after --, are the container's."""
     as_json: bool = given["as_json"]
-    document = None if given["request_file"] is None else read_request(given["request_file"])
+    document = read_document(given["request_file"], "CreateProcessingJob")
     said = given if document is None else said_options(context, given)
     workspace = Workspace.of(project)
     inputs, outputs = parse_inputs(said["inputs"]), parse_outputs(said["outputs"])

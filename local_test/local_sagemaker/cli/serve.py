@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from local_sagemaker.cli.number import SECONDS
 from local_sagemaker.cli.options import (
     dry_run_option,
     engine_option,
@@ -52,7 +53,11 @@ if TYPE_CHECKING:
 @engine_option
 @env_option
 @click.option(
-    "--startup-timeout", type=float, default=STARTUP_SECONDS, show_default=True, help="Seconds until /ping is 200."
+    "--startup-timeout",
+    type=SECONDS,
+    default=STARTUP_SECONDS,
+    show_default=True,
+    help="Seconds until /ping is 200.",
 )
 @click.option("--watch", is_flag=True, help="Give changes in the code folder to the model server at once.")
 @dry_run_option

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from local_sagemaker.api.documents import read_request
 from local_sagemaker.api.validation import validate
+from local_sagemaker.cli.documents import read_document
+from local_sagemaker.cli.number import Number
 from local_sagemaker.cli.options import (
     dry_run_option,
     engine_option,
@@ -112,7 +113,7 @@ class Wanted:
 @click.option("--metric", "metrics", metavar="NAME=REGEX", multiple=True, help="Searched in the log; group 1 counts.")
 @click.option("--job-name", help="By default made of the project's name and the time.")
 @env_option
-@click.option("--max-runtime", type=float, default=DEFAULT_MAX_RUNTIME_SECONDS, show_default=True, help="Seconds.")
+@click.option("--max-runtime", type=Number(), default=DEFAULT_MAX_RUNTIME_SECONDS, show_default=True, help="Seconds.")
 @click.option(
     "--network",
     type=click.Choice(["none", "bridge"]),
@@ -143,14 +144,14 @@ class Wanted:
 @click.option("--keep-alive", type=click.IntRange(0, 21600), help="Seconds that the warm pool's cache is kept.")
 @click.option(
     "--after-failure",
-    type=float,
+    type=Number(),
     default=AFTER_FAILURE_SECONDS,
     show_default=True,
     help="Seconds that the other hosts get.",
 )
 @click.option("--shm-size", default="64m", show_default=True, help="Of each host's /dev/shm; the platform has 64m.")
 @click.option("--memory", help="Of each host, such as 2g; by default this machine's.")
-@click.option("--cpus", type=click.FloatRange(min=0, min_open=True), help="Of each host; by default this machine's.")
+@click.option("--cpus", type=Number(min=0, min_open=True), help="Of each host; by default this machine's.")
 @click.option("--gpus", help="Of each host: all, a number, or device=0,1.")
 @click.option("--detach", is_flag=True, help="Print the job's name and let it run on.")
 @click.option("--watch", is_flag=True, help="Train again whenever the code changes, until Ctrl-C.")
@@ -163,7 +164,7 @@ def train(context: click.Context, /, project: Path, **given: Any) -> None:
     as_json: bool = given["as_json"]
     if given["watch"] and (given["detach"] or given["dry_run"]):
         raise UsageError("--watch with --detach or --dry-run", "watching is done in the foreground", "leave one out")
-    document = None if given["request_file"] is None else read_request(given["request_file"])
+    document = read_document(given["request_file"], "CreateTrainingJob")
     said = given if document is None else said_options(context, given)
     wanted = want(project, said, document)
     job = wanted.plan()
@@ -214,6 +215,8 @@ def want(project: Path, said: Mapping[str, Any], document: Mapping[str, Any] | N
     channels: dict[str, Path | str] = {**{name: own.channels[name] for name in folders}, **remote}
     if document is None:
         code = own.code
+        if code is None:
+            say(f"{own.root} has no code folder, so the image's own code runs")
         flags = replace(flags, hyperparameters=own.hyperparameters)
         channels = {**own.channels, **remote}
     flags = replace(flags, channels=channels)

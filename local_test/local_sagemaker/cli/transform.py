@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from local_sagemaker.api.documents import read_request
+from local_sagemaker.cli.documents import read_document
+from local_sagemaker.cli.names_of_resources import names_of
 from local_sagemaker.cli.options import (
     dry_run_option,
     engine_option,
@@ -40,7 +41,12 @@ from local_sagemaker.transform.request import Sources, Wanted, create, want
     ),
 )
 @project_option
-@click.option("--model", metavar="NAME|JOB|FILE", help="A model, a training job, or a model.tar.gz; the newest job's.")
+@click.option(
+    "--model",
+    metavar="NAME|JOB|FILE",
+    shell_complete=names_of("TrainingJob", "Model"),
+    help="A model, a training job, or a model.tar.gz; the newest job's.",
+)
 @click.option("--input", "source", metavar="FILE|DIR|S3URI", help="What to transform.")
 @click.option("--output", metavar="DIR|S3URI", help="Where each object's .out goes; by default a local bucket.")
 @click.option("--job-name", help="By default made of the project's name and the time.")
@@ -72,7 +78,7 @@ from local_sagemaker.transform.request import Sources, Wanted, create, want
 def transform(project: Path, *, engine: EngineName, as_json: bool, **given: Any) -> None:
     """Send every record of a file or folder through a model; each file NAME becomes NAME.out."""
     workspace = Workspace.of(project)
-    document = {} if given["request_file"] is None else read_request(given["request_file"])
+    document = read_document(given["request_file"], "CreateTransformJob") or {}
     sources = Sources(given["model"], given["source"], given["output"], given["image"])
     wanted = want(workspace, sources, say_as_request(given), document, datetime.now().astimezone())
     if given["dry_run"]:

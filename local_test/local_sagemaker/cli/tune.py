@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from local_sagemaker.api.documents import read_request
 from local_sagemaker.api.validation import validate
+from local_sagemaker.cli.documents import read_document
+from local_sagemaker.cli.names_of_resources import names_of
+from local_sagemaker.cli.number import Number
 from local_sagemaker.cli.options import (
     dry_run_option,
     engine_option,
@@ -124,11 +126,18 @@ class Wanted:
 @click.option("--early-stopping", is_flag=True, help="Stop jobs that are behind the median of earlier ones.")
 @click.option("--seed", type=click.IntRange(min=0), help="Makes the same proposals again.")
 @click.option("--max-time", "max_seconds", type=click.IntRange(120), help="Seconds for the whole tuning job.")
-@click.option("--target", type=float, help="End when the objective is as good as this.")
+@click.option("--target", type=Number(), help="End when the objective is as good as this.")
 @click.option("--patience", type=click.IntRange(min=3), help="End after so many jobs without a better objective.")
 @click.option("--min-epochs", "least_epochs", type=click.IntRange(min=1), help="Of a job under Hyperband, at least.")
 @click.option("--max-epochs", "most_epochs", type=click.IntRange(min=1), help="Of a job under Hyperband, at most.")
-@click.option("--warm-start", "parents", metavar="NAME", multiple=True, help="An earlier tuning job to learn from.")
+@click.option(
+    "--warm-start",
+    "parents",
+    metavar="NAME",
+    multiple=True,
+    shell_complete=names_of("HyperParameterTuningJob"),
+    help="An earlier tuning job to learn from.",
+)
 @click.option("--warm-start-type", type=WARM_START_TYPES, default="IdenticalDataAndAlgorithm", show_default=True)
 @click.option("--job-name", help="By default made of the project's name and the time.")
 @image_option
@@ -137,14 +146,14 @@ class Wanted:
 @click.option("--input-mode", type=click.Choice(["File", "FastFile", "Pipe"]), help="How channels come.")
 @env_option
 @click.option(
-    "--max-runtime", type=float, default=DEFAULT_MAX_RUNTIME_SECONDS, show_default=True, help="Seconds, of each job."
+    "--max-runtime", type=Number(), default=DEFAULT_MAX_RUNTIME_SECONDS, show_default=True, help="Seconds, of each job."
 )
 @click.option("--network", type=click.Choice(["none", "bridge"]), default="bridge", show_default=True)
 @click.option("--hosts", type=click.IntRange(min=1), default=1, show_default=True, help="Of each training job.")
 @click.option("--instance-type", default=INSTANCE_TYPE, show_default=True, help="What resourceconfig.json says.")
 @click.option("--shm-size", default="64m", show_default=True, help="Of each host's /dev/shm.")
 @click.option("--memory", help="Of each host, such as 2g; by default this machine's.")
-@click.option("--cpus", type=click.FloatRange(min=0, min_open=True), help="Of each host; by default this machine's.")
+@click.option("--cpus", type=Number(min=0, min_open=True), help="Of each host; by default this machine's.")
 @click.option("--gpus", help="Of each host: all, a number, or device=0,1.")
 @click.option("--detach", is_flag=True, help="Print the tuning job's name and let it run on.")
 @dry_run_option
@@ -154,7 +163,7 @@ def tune(context: click.Context, /, project: Path, **given: Any) -> None:
     """Search for the best hyperparameters of PROJECT by many training jobs."""
     engine_name: EngineName = given["engine"]
     as_json: bool = given["as_json"]
-    document = None if given["request_file"] is None else read_request(given["request_file"])
+    document = read_document(given["request_file"], "CreateHyperParameterTuningJob")
     wanted = want(project, given if document is None else said_options(context, given), document)
     first = wanted.check()
     chosen = choose(engine_name, first.network)

@@ -4,6 +4,7 @@ import errno
 import os
 
 import pytest
+from docker.errors import APIError
 from local_sagemaker.errors import EngineMissingError, UsageError
 from local_sagemaker.machine_faults import explain
 from requests.exceptions import ConnectionError as ConnectionLost
@@ -24,6 +25,12 @@ def test_a_project_that_went_away_is_told():
 
 def test_an_engine_that_went_away_is_told():
     assert isinstance(explain(ConnectionLost("reset")), EngineMissingError)
+
+
+def test_what_is_no_reference_of_an_image_is_the_users_mistake_and_not_the_engines():
+    explained = explain(APIError("400 Client Error: invalid reference format: repository name must be lowercase"))
+    assert isinstance(explained, UsageError)
+    assert explained.next_step == "write NAME:TAG, in small letters"
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file", "/etc/x"), KeyError("x"), OSError("x")])

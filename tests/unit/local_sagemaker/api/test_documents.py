@@ -35,6 +35,8 @@ def test_a_dash_is_standard_input(monkeypatch, tmp_path):
         ("job.json", "{", "line 1, column 2"),
         ("job.yaml", "a: [1\nb: 2", "line 2"),
         ("job.yaml", "just words", "holds a str"),
+        ("job.yaml", "# nothing yet", "job.yaml is empty"),
+        ("job.yaml", "name: \x07", "#x0007"),
         ("job.yaml", "a: !!python/object/apply:os.system ['true']", "line 1"),
     ],
 )

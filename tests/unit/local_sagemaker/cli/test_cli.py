@@ -19,6 +19,11 @@ def byoc(*arguments, **options):
     [
         (("train", "/absent/project"), 2, b"there is no directory /absent/project"),
         (("train", "--no-such-option"), 2, b"No such option"),
+        (("endpoint", "nonsense"), 2, b"see `byoc endpoint --help`"),
+        (("logs",), 2, b"see `byoc logs --help`"),
+        (("train", ".", "--max-runtime", "nan"), 2, b"'nan' is not a finite number"),
+        (("serve", ".", "--startup-timeout", "inf"), 2, b"'inf' is not a finite number"),
+        (("endpoint", "alarm", "--remove"), 2, b"--remove without a name"),
         (("train", ".", "--hyperparameter", "epochs"), 2, b"expected KEY=VALUE"),
         (("train", ".", "--engine", "process", "--network", "none"), 2, b"cannot be isolated"),
         (("train", ".", "--engine", "process", "--hosts", "2"), 2, b"needs Docker"),
@@ -87,6 +92,25 @@ def test_checkpoints_of_one_job_are_the_next_ones(make_project, tmp_path):
         ran = byoc("train", root, "--engine", "process", "--checkpoints", store, "--job-name", name)
     assert ran.stdout == b"found first.pt\n"
     assert sorted(path.name for path in store.iterdir()) == ["first.pt", "second.pt"]
+
+
+def test_a_project_without_code_is_told_whose_code_runs(tmp_path):
+    ran = byoc("train", tmp_path, "--engine", "process", "--dry-run")
+    assert f"{tmp_path} has no code folder, so the image's own code runs".encode() in ran.stderr
+
+
+def test_serve_that_is_interrupted_before_it_serves_ends_as_interrupted(make_project, tmp_path):
+    root = make_project(inference="import time\nprint('loading', flush=True)\ntime.sleep(600)")
+    (tmp_path / "model").mkdir()
+    command = [sys.executable, "-m", "local_sagemaker", "serve", root, "--model-data", tmp_path / "model"]
+    command += ["--engine", "process", "--port", "0"]
+    with subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as serving:
+        for line in serving.stdout:
+            if b"loading" in line:
+                break
+        serving.send_signal(signal.SIGINT)
+        assert serving.wait(60) == 130
+    assert list((root / ".byoc" / "endpoints").iterdir()) == []
 
 
 def test_init_refuses_a_directory_with_files(tmp_path):

@@ -9,12 +9,14 @@ import sys
 import threading
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 from local_sagemaker.cli import byoc
 from local_sagemaker.cli.endpoint_common import wait_until_settled
 from local_sagemaker.cli.ps import age
 from local_sagemaker.engines import ContainerPlan, ProcessEngine
 from local_sagemaker.errors import ResourceNotFoundError, UsageError
+from local_sagemaker.hosting.alarms import Alarm, AlarmBook
 from local_sagemaker.state.records import Kind, Runner, end
 from local_sagemaker.state.workspace import Workspace
 
@@ -174,8 +176,8 @@ def test_followed_logs_end_with_the_job(workspace, make):
 
 
 def test_a_resource_that_never_had_a_container_shows_what_its_runner_said(workspace, make):
-    make("early", status="Failed")
-    with pytest.raises(UsageError, match="training job early has no log"):
+    make("early", status="Failed", FailureReason="ClientError: no image")
+    with pytest.raises(UsageError, match=r"training job early has no log\n.*Failed: ClientError: no image"):
         run("logs", "early")
     (workspace.directory / "runners").mkdir()
     (workspace.directory / "runners" / "TrainingJob-early.log").write_text("error: no image\n")
@@ -364,6 +366,50 @@ def test_a_shell_completes_verbs_options_and_the_names_of_resources(workspace, m
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     assert completions(elsewhere, "stop", "--project", str(workspace.root), "oth") == ["other"]
     assert completions(elsewhere, "stop", "dig") == []
+
+
+def offered(*words):
+    """What any shell would offer for the last word, asked for in this process."""
+    shell = ShellComplete(byoc, {}, "byoc", "_BYOC_COMPLETE")
+    return [item.value for item in shell.get_completions(list(words[:-1]), words[-1])]
+
+
+def test_options_and_arguments_of_one_kind_are_completed_with_names_of_that_kind(workspace, make):
+    make("a-job")
+    make("a-front", ENDPOINT, "InService")
+    make("a-model", MODEL)
+    make("a-search", Kind.TUNING_JOB, "Completed")
+    make("a-config", Kind.ENDPOINT_CONFIG)
+    AlarmBook.of(workspace).put(Alarm("a-alarm", "error-rate", 0.1))
+    assert offered("invoke", "--endpoint", "a") == ["a-front"]
+    for verb in ("update", "start", "delete", "wait", "describe", "compare"):
+        assert offered("endpoint", verb, "a") == ["a-front"]
+    assert offered("transform", "--model", "a") == ["a-model", "a-job"]
+    assert offered("tune", "--warm-start", "a") == ["a-search"]
+    assert offered("endpoint", "update", "--config", "a") == ["a-config"]
+    assert offered("endpoint", "update", "--alarm", "a") == ["a-alarm"]
+    assert offered("stop", "--project", "/nowhere", "a") == []
+
+
+def test_bash_completes_the_names_of_jobs_with_the_line_of_the_reference(workspace, make, tmp_path):
+    make("digits-1")
+    make("digits-2")
+    make("other")
+    program = tmp_path / "bin" / "byoc"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m local_sagemaker "$@"\n')
+    program.chmod(0o755)
+    script = """
+        eval "$(_BYOC_COMPLETE=bash_source byoc)"
+        COMP_WORDS=(byoc stop dig) COMP_CWORD=2
+        _byoc_completion byoc
+        printf '%s\\n' "${COMPREPLY[@]}"
+    """
+    environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-c", script], env=environment, cwd=workspace.root, capture_output=True, check=False, timeout=60
+    )
+    assert done.stdout == b"digits-2\ndigits-1\n"
 
 
 def test_the_script_that_a_shell_needs_is_clicks_own():
