@@ -15,13 +15,14 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from local_sagemaker.progress import silent
+from local_sagemaker.state.buckets import Buckets
 
 MEBIBYTE = 1 << 20
 
@@ -71,6 +72,21 @@ class _Part:
     file: BinaryIO
     began: float
     size: int = 0
+
+
+def capture_config(wanted: Mapping[str, Any], buckets: Buckets, staging: Path) -> CaptureConfig:
+    """The API's DataCaptureConfig as a Capture takes it."""
+    modes = {option["CaptureMode"] for option in wanted["CaptureOptions"]}
+    types = wanted.get("CaptureContentTypeHeader", {})
+    return CaptureConfig(
+        buckets.path(wanted["DestinationS3Uri"].rstrip("/")),
+        staging,
+        float(wanted["InitialSamplingPercentage"]),
+        bool(modes & {"Input", "InputAndOutput"}),
+        bool(modes & {"Output", "InputAndOutput"}),
+        tuple(types.get("CsvContentTypes", ())),
+        tuple(types.get("JsonContentTypes", ())),
+    )
 
 
 def capture_line(config: CaptureConfig, captured: Captured) -> bytes:

@@ -6,15 +6,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from local_sagemaker.errors import UsageError
 from local_sagemaker.files import write_whole
+
+if TYPE_CHECKING:  # verbs that only read pay for neither
+    from local_sagemaker.hosting.fleet import Fleet
+    from local_sagemaker.hosting.update import Update
 
 RUNNING_FILE = "running.json"
 EVENTS_FILE = "events.log"
@@ -49,6 +53,32 @@ class Journal:
     def end(self) -> None:
         """Nothing runs any more."""
         (self.directory / RUNNING_FILE).unlink(missing_ok=True)
+
+
+def running_document(url: str, engine: str, fleets: Iterable[Fleet], update: Update | None) -> dict[str, Any]:
+    """How an endpoint is now: its address, its fleets, and the update under way."""
+    document: dict[str, Any] = {"Url": url, "Engine": engine}
+    document["Fleets"] = [
+        {
+            "Fleet": fleet.tag,
+            "EndpointConfigName": fleet.config_name,
+            "Variants": [
+                {
+                    "VariantName": variant.plan.name,
+                    "ModelName": variant.plan.model_name,
+                    "Instances": [
+                        {"Instance": one.name, "State": str(one.state), "Log": str(one.log_file)}
+                        for one in variant.instances
+                    ],
+                }
+                for variant in fleet
+            ],
+        }
+        for fleet in fleets
+    ]
+    if update is not None:
+        document["Update"] = {"Phase": str(update.phase), "NewTrafficShare": update.share}
+    return document
 
 
 def read_running(directory: Path) -> dict[str, Any]:

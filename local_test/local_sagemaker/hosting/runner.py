@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from local_sagemaker.archive import remove_tree
@@ -20,14 +19,15 @@ from local_sagemaker.engines.base import Chunk, Engine, NetworkPlan
 from local_sagemaker.errors import LocalSageMakerError, UsageError
 from local_sagemaker.hosting.alarms import AlarmBook
 from local_sagemaker.hosting.async_invocations import AsyncQueue
-from local_sagemaker.hosting.capture import Capture, CaptureConfig
+from local_sagemaker.hosting.capture import Capture, capture_config
 from local_sagemaker.hosting.deployment import plan_deployment
-from local_sagemaker.hosting.description import GROUPS, from_config, summary
+from local_sagemaker.hosting.description import from_config
+from local_sagemaker.hosting.endpoint_record import EndpointRecord, apply_desired
 from local_sagemaker.hosting.fleet import FLEETS_FILE, Fleet, FleetTags, Retirement, shared_table
 from local_sagemaker.hosting.fleet_builder import FleetBuilder, read_config
 from local_sagemaker.hosting.hooks import Hooks
 from local_sagemaker.hosting.instance import HostedInstance
-from local_sagemaker.hosting.journal import CAPTURE_FOLDER, Journal
+from local_sagemaker.hosting.journal import CAPTURE_FOLDER, Journal, running_document
 from local_sagemaker.hosting.local_options import LocalOptions
 from local_sagemaker.hosting.measurements import Measurements
 from local_sagemaker.hosting.multi_model import ModelLoader
@@ -36,7 +36,6 @@ from local_sagemaker.hosting.routing import RoutingTable
 from local_sagemaker.hosting.update import Phase, Update
 from local_sagemaker.logs import StreamSink
 from local_sagemaker.progress import silent
-from local_sagemaker.state.buckets import Buckets
 from local_sagemaker.state.records import Kind, Record
 from local_sagemaker.state.workspace import Workspace
 
@@ -76,6 +75,7 @@ class EndpointService:
         self._engine = engine
         self._record = record
         self._directory = workspace.directory_of(Kind.ENDPOINT, record.name)
+        self._endpoint = EndpointRecord(workspace.store, record.name)
         self._journal = Journal(self._directory, report)
         self._tags = FleetTags(self._directory / FLEETS_FILE)
         self._options = LocalOptions.read(self._directory)
@@ -108,7 +108,6 @@ class EndpointService:
         self._capture: Capture | None = None
         self._queue: AsyncQueue | None = None
         self._is_changing = False
-        self._told: Document = {}
         self._port = 0
 
     def __enter__(self) -> Self:
@@ -129,7 +128,7 @@ class EndpointService:
         started_again = "ProductionVariants" in self._record.description
         tag = self._tags.current if started_again and self._tags.current else self._tags.make()
         self._fleet = self._builder.build(config, models, tag)
-        _apply(self._fleet, self._record.description)
+        apply_desired(self._fleet, self._record.description)
         if asynchronous is not None:
             self._queue = AsyncQueue(
                 self._directory / "async",
@@ -158,7 +157,7 @@ class EndpointService:
         if self._queue is not None:
             self._queue.start(self._router.forward, lambda: sum(len(one.in_service) for one in self._current()))
         self._note_running()
-        self._tell(EndpointStatus="InService")
+        self._endpoint.tell(self._fleet, EndpointStatus="InService")
         self._journal.event(f"endpoint {self.name} is in service at {self._url}")
         return True
 
@@ -184,24 +183,18 @@ class EndpointService:
             self._note_running()
             if fleet.failed is not None:
                 variant = fleet.failed.variant
-                self._fail(
+                reason = (
                     f"The {'primary ' if len(variant.containers) == 1 else ''}container for production variant "
                     f"{variant.name} did not pass the ping health check: {fleet.failed.reason()}"
                 )
+                self._journal.event(reason)
+                self._endpoint.fail(reason)
                 return False
-            if self._is_unwanted():
+            if self._endpoint.is_unwanted:
                 return False
             self._pause()
         self._router.set_table(self._table())
         return True
-
-    def _fail(self, reason: str) -> None:
-        self._journal.event(reason)
-        self._store.change(
-            Kind.ENDPOINT,
-            self.name,
-            lambda described: described.update(EndpointStatus="Failed", FailureReason=reason[:1024]),
-        )
 
     def _isolated_network(self) -> str:
         if self._network is None:
@@ -221,12 +214,12 @@ class EndpointService:
         version = -1
         trouble = ""
         while True:
-            current = self._store.data_version()
+            current = self._endpoint.version
             if current != version:
                 version = current
-                if self._is_unwanted():
+                if self._endpoint.is_unwanted:
                     return
-                self._obey(self._store.get(Kind.ENDPOINT, self.name).description)
+                self._obey(self._endpoint.description)
             try:
                 self._tend()
             except (OSError, LocalSageMakerError) as error:  # a full disk, say: what is in service goes on
@@ -234,10 +227,6 @@ class EndpointService:
                     trouble = str(error)
                     self._journal.event(f"endpoint {self.name} cannot be tended: {error}")
             self._pause()
-
-    def _is_unwanted(self) -> bool:
-        found = self._store.find(Kind.ENDPOINT, self.name)
-        return not found or found[0].status == "Deleting"
 
     def _pause(self) -> None:
         if self._wake.wait(LOOK_SECONDS):
@@ -253,7 +242,7 @@ class EndpointService:
             self._begin_update(description, pending)
 
     def _change_variants(self, description: Document) -> None:
-        _apply(self._current(), description)
+        apply_desired(self._current(), description)
         self._is_changing = True
 
     def _begin_update(self, description: Document, pending: Document) -> None:
@@ -262,9 +251,9 @@ class EndpointService:
             fleet = self._builder.build(config, models, self._tags.make())
         except LocalSageMakerError as error:
             self._journal.event(f"the update is refused: {error}")
-            self._settle(f"The update was rolled back: {error}")
+            self._endpoint.settle(self._current(), f"The update was rolled back: {error}")
             return
-        _apply(fleet, pending)
+        apply_desired(fleet, pending)
         instances = sum(variant.desired for variant in self._current().variants)
         deployment = plan_deployment(description.get("LastDeploymentConfig"), instances)
         self._journal.event(f"updating to {fleet.config_name}: {deployment.kind}, {len(deployment.steps)} steps")
@@ -283,10 +272,10 @@ class EndpointService:
         self._route()
         self._measurements.look(now)
         if self._is_changing and self._current().is_complete:
-            self._settle(None)
+            self._endpoint.settle(self._current(), None)
             self._is_changing = False
         rolling_back = self._update is not None and self._update.phase is Phase.ROLLING_BACK
-        self._tell(**({"EndpointStatus": "RollingBack"} if rolling_back else {}))
+        self._endpoint.tell(self._current(), **({"EndpointStatus": "RollingBack"} if rolling_back else {}))
         self._note_running()
 
     def _route(self) -> None:
@@ -314,32 +303,21 @@ class EndpointService:
             self._router.set_capture(self._capture)
             if old_capture is not None:
                 old_capture.close()
-            self._settle(None, EndpointConfigName=update.new.config_name, **from_config(config))
+            self._endpoint.settle(
+                self._current(), None, EndpointConfigName=update.new.config_name, **from_config(config)
+            )
             self._journal.event(f"the update to {update.new.config_name} is complete")
         elif update.phase is Phase.ROLLED_BACK:
-            self._settle(f"The update to {update.new.config_name} was rolled back: {update.reason}")
+            self._endpoint.settle(
+                self._current(), f"The update to {update.new.config_name} was rolled back: {update.reason}"
+            )
             self._journal.event(f"rolled back to {update.old.config_name}")
         else:
-            self._settle(
+            self._endpoint.settle(
+                self._current(),
                 f"The update to {update.new.config_name} could not be rolled back: {update.reason}",
                 EndpointStatus="UpdateRollbackFailed",
             )
-
-    def _settle(self, failure: str | None, **members: Any) -> None:
-        """Nothing is under way any more."""
-
-        def settle(description: Document) -> None:
-            if description["EndpointStatus"] == "Deleting":
-                return
-            description.pop("PendingDeploymentSummary", None)
-            description.pop("FailureReason", None)
-            if "EndpointConfigName" in members and "DataCaptureConfig" not in members:
-                description.pop("DataCaptureConfig", None)
-            description.update({"EndpointStatus": "InService", **self._described(), **members})
-            if failure is not None:
-                description["FailureReason"] = failure[:1024]
-
-        self._store.change(Kind.ENDPOINT, self.name, settle)
 
     def _alarm(self, fleet: Fleet) -> str | None:
         """Why one of the update's alarms fires on a variant of its new fleet."""
@@ -378,59 +356,8 @@ class EndpointService:
     def _url(self) -> str:
         return f"http://127.0.0.1:{self._port}" if self._port else ""
 
-    def _described(self) -> Document:
-        fleet = self._current()
-        return {
-            member: [
-                summary(one.plan.name, one.plan.images, fleet.made_at, one.weight, len(one.in_service), one.desired)
-                for one in variants
-            ]
-            for member, variants in zip(GROUPS, (fleet.variants, fleet.shadows), strict=True)
-            if variants
-        }
-
-    def _tell(self, **members: Any) -> None:
-        """Write what is so, where it is not what was written last."""
-        now = {**self._described(), **members}
-        if now == self._told:
-            return
-
-        def tell(description: Document) -> None:
-            if description["EndpointStatus"] == "Deleting":
-                return
-            asked = {one["VariantName"]: one for one in description.get("ProductionVariants", ())}
-            description.update(now)
-            if description["EndpointStatus"] == "Updating":  # what is desired is the asker's to say
-                for variant in description["ProductionVariants"]:
-                    for member in ("DesiredWeight", "DesiredInstanceCount"):
-                        variant[member] = asked.get(variant["VariantName"], variant)[member]
-
-        self._store.change(Kind.ENDPOINT, self.name, tell)
-        self._told = now
-
     def _note_running(self) -> None:
-        document: Document = {"Url": self._url, "Engine": self._engine.name}
-        document["Fleets"] = [
-            {
-                "Fleet": fleet.tag,
-                "EndpointConfigName": fleet.config_name,
-                "Variants": [
-                    {
-                        "VariantName": variant.plan.name,
-                        "ModelName": variant.plan.model_name,
-                        "Instances": [
-                            {"Instance": one.name, "State": str(one.state), "Log": str(one.log_file)}
-                            for one in variant.instances
-                        ],
-                    }
-                    for variant in fleet
-                ],
-            }
-            for fleet in self._fleets()
-        ]
-        if self._update is not None:
-            document["Update"] = {"Phase": str(self._update.phase), "NewTrafficShare": self._update.share}
-        self._journal.now(document)
+        self._journal.now(running_document(self._url, self._engine.name, self._fleets(), self._update))
 
     def _new_capture(self, config: Document | Any) -> Capture | None:
         wanted = config.get("DataCaptureConfig")
@@ -467,31 +394,4 @@ class EndpointService:
         self._builder.remove_models()
         remove_tree(self._directory / "instances")
         self._journal.end()
-        found = self._store.find(Kind.ENDPOINT, self.name)
-        if found and found[0].status == "Deleting":
-            self._journal.event(f"endpoint {self.name} is deleted")
-            self._store.delete(Kind.ENDPOINT, self.name)
-
-
-def _apply(fleet: Fleet, description: Document) -> None:
-    """Give a fleet the weights and numbers of instances that are desired; what is not described stays as planned."""
-    wanted = {variant["VariantName"]: variant for member in GROUPS for variant in description.get(member, ())}
-    for variant in fleet:
-        if variant.plan.name in wanted:
-            variant.weight = float(wanted[variant.plan.name]["DesiredWeight"])
-            variant.desired = int(wanted[variant.plan.name]["DesiredInstanceCount"])
-
-
-def capture_config(wanted: Document, buckets: Buckets, staging: Path) -> CaptureConfig:
-    """The API's DataCaptureConfig as the router's capture takes it."""
-    modes = {option["CaptureMode"] for option in wanted["CaptureOptions"]}
-    types = wanted.get("CaptureContentTypeHeader", {})
-    return CaptureConfig(
-        buckets.path(wanted["DestinationS3Uri"].rstrip("/")),
-        staging,
-        float(wanted["InitialSamplingPercentage"]),
-        bool(modes & {"Input", "InputAndOutput"}),
-        bool(modes & {"Output", "InputAndOutput"}),
-        tuple(types.get("CsvContentTypes", ())),
-        tuple(types.get("JsonContentTypes", ())),
-    )
+        self._endpoint.end(self._journal.event)
