@@ -14,12 +14,11 @@ from local_sagemaker.cli.options import env_option, json_option
 from local_sagemaker.cli.verb import Verb
 from local_sagemaker.conformance.containers import Containers
 from local_sagemaker.conformance.findings import Report
-from local_sagemaker.conformance.image import capabilities
 from local_sagemaker.conformance.report import list_rules, reference, show, write_junit
-from local_sagemaker.conformance.rule import GROUPS, Rule
+from local_sagemaker.conformance.rule import GROUPS, ROLES, Role, Rule
 from local_sagemaker.conformance.rules import choose_rules
 from local_sagemaker.conformance.subject import STARTUP_SECONDS, TRAINING_SECONDS, Payload, Subject
-from local_sagemaker.conformance.suite import check_image, plan_check
+from local_sagemaker.conformance.suite import check_image, plan_for
 from local_sagemaker.errors import ContractViolationError, UsageError
 from local_sagemaker.names import check_environment_key, parse_pairs
 from local_sagemaker.progress import say
@@ -59,12 +58,24 @@ from local_sagemaker.project import read_project
 @click.option(
     "--rule", "rule_ids", metavar="ID", multiple=True, help="This rule only, as S015; several times for more."
 )
+@click.option(
+    "--skip", "skipped_ids", metavar="ID", multiple=True, help="All but this rule, as S024; several times for more."
+)
+@click.option("--gpus", help="Of each container: all, a number, or device=0,1.")
 @click.option("--strict", is_flag=True, help="Warnings count too, and memory is 1 GB.")
 @click.option(
-    "--startup-timeout", type=float, default=STARTUP_SECONDS, show_default=True, help="Seconds until /ping is 200."
+    "--startup-timeout",
+    type=float,
+    default=STARTUP_SECONDS,
+    show_default=True,
+    help="Seconds until /ping is 200.",
 )
 @click.option(
-    "--training-timeout", type=float, default=TRAINING_SECONDS, show_default=True, help="Seconds that one training has."
+    "--training-timeout",
+    type=float,
+    default=TRAINING_SECONDS,
+    show_default=True,
+    help="Seconds that one training has.",
 )
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write a JUnit report.")
 @click.option("--list", "lists", is_flag=True, help="Print the rules and start nothing.")
@@ -83,6 +94,8 @@ def check(  # noqa: PLR0917 - click passes each by name
     environment: tuple[str, ...],
     only: str | None,
     rule_ids: tuple[str, ...],
+    skipped_ids: tuple[str, ...],
+    gpus: str | None,
     strict: bool,
     startup_timeout: float,
     training_timeout: float,
@@ -94,7 +107,7 @@ def check(  # noqa: PLR0917 - click passes each by name
 ) -> None:
     """Hold IMAGE, ours or not, to SageMaker's contract, and say what the platform would have said."""
     groups = [group.strip() for group in only.split(",")] if only else []
-    rules = choose_rules(groups, rule_ids)
+    rules = choose_rules(groups, rule_ids, skipped_ids)
     if lists:
         _list(rules, markdown, as_json)
         return
@@ -111,6 +124,8 @@ def check(  # noqa: PLR0917 - click passes each by name
         model_data=_existing(model_data, "--model-data"),
         payload=_payload(payload, content_type),
         strict=strict,
+        roles=_roles(groups, rules if rule_ids else ()),
+        gpus=gpus,
         startup_seconds=startup_timeout,
         training_seconds=training_timeout,
     )
@@ -133,7 +148,7 @@ def _examine(subject: Subject, rules: tuple[Rule, ...], dry_run: bool, as_json: 
     """Run the check and print its report; with ``dry_run`` print the plan."""
     with Containers.connect(subject.image) as containers:
         if dry_run:
-            plan = plan_check(rules, subject, capabilities(containers.inspect()))
+            plan = plan_for(containers, subject, rules)
             document = {"image": subject.image, "rules": [rule.id for rule in rules], "plan": plan.lines()}
             print(json.dumps(document, indent=2) if as_json else "\n".join(plan.lines()))
             return None
@@ -143,6 +158,12 @@ def _examine(subject: Subject, rules: tuple[Rule, ...], dry_run: bool, as_json: 
     else:
         show(report, Console(file=sys.stdout))
     return report
+
+
+def _roles(groups: list[str], named: tuple[Rule, ...]) -> frozenset[Role] | None:
+    """What the image is for, where groups or rules that were named say so; None where the image itself has to."""
+    said = {role for role in ROLES if role in groups} or {rule.role for rule in named if rule.role is not None}
+    return frozenset(said) or None
 
 
 def _list(rules: tuple[Rule, ...], markdown: bool, as_json: bool) -> None:

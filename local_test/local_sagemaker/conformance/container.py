@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,12 +21,16 @@ from local_sagemaker.conformance.setup import Setup
 
 POLL_SECONDS = 0.1
 LAST_LINES = 10
-# One line a process: its number, its parent's, and its name.
+MOST_LINKS = 10
+# As much of a file as the kernel reads to know how to start it, and of an archive so that this is in it.
+FIRST_BYTES = 256
+ARCHIVE_BYTES = 16 * 1024
+# One line a process: its number, its parent's, its state, and its name.
 LIST_PROCESSES = r"""
 for status in /proc/[0-9]*/status; do
   while read -r key value _; do
-    case $key in Name:) name=$value;; Pid:) pid=$value;; PPid:) parent=$value;; esac
-  done < "$status" && echo "$pid $parent $name"
+    case $key in Name:) name=$value;; State:) state=$value;; Pid:) pid=$value;; PPid:) parent=$value;; esac
+  done < "$status" && echo "$pid $parent $state $name"
 done 2>/dev/null
 """
 # One line a thread of process 1: its state, the signals that it blocks and catches, and the call that it sleeps in.
@@ -43,11 +48,12 @@ done 2>/dev/null
 
 @dataclass(frozen=True)
 class Process:
-    """A process inside of a container."""
+    """A process inside of a container; ``is_dead`` where its parent has not yet asked how it ended."""
 
     pid: int
     parent: int
     name: str
+    is_dead: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,13 @@ class Container:
             time.sleep(POLL_SECONDS)
         return True
 
+    def processor_seconds(self) -> float | None:
+        """What its processes have used of the machine's cores so far; None where that is not told."""
+        with suppress(docker.errors.APIError, KeyError):
+            used = self._container.stats(stream=False, one_shot=True)["cpu_stats"]["cpu_usage"]["total_usage"]
+            return float(used) / 1e9
+        return None
+
     def seconds(self) -> float:
         """How long it ran."""
         state = self.state
@@ -146,8 +159,8 @@ class Container:
 
     def processes(self) -> list[Process]:
         """The processes inside, but those of the asking shell; empty where there is no shell."""
-        lines = [line.split(" ", 2) for line in (self.execute("sh", "-c", LIST_PROCESSES) or "").splitlines()]
-        found = [Process(int(pid), int(parent), name) for pid, parent, name in lines]
+        lines = [line.split(" ", 3) for line in (self.execute("sh", "-c", LIST_PROCESSES) or "").splitlines()]
+        found = [Process(int(pid), int(parent), name, state == "Z") for pid, parent, state, name in lines]
         ours = {one.pid for one in found if one.parent == 0 and one.pid != 1}
         return [one for one in found if one.pid not in ours and one.parent not in ours]
 
@@ -201,16 +214,35 @@ class Container:
 
     def mode(self, path: str) -> int | None:
         """The permissions of a file, its links followed; None if there is none."""
-        for _ in range(10):
+        with self._followed(path) as (stat, _):
+            return None if stat is None else int(stat["mode"])
+
+    def start(self, path: str) -> bytes | None:
+        """The first bytes of a file, its links followed; None if there is none."""
+        with self._followed(path) as (stat, pieces):
+            if stat is None:
+                return None
+            head = b""
+            while len(head) < ARCHIVE_BYTES and (piece := next(pieces, b"")):
+                head += piece
+        with tarfile.open(fileobj=io.BytesIO(head)) as tar:
+            member = tar.next()
+            return b"" if member is None else head[member.offset_data :][: min(FIRST_BYTES, member.size)]
+
+    @contextmanager
+    def _followed(self, path: str) -> Iterator[tuple[dict[str, Any] | None, Iterator[bytes]]]:
+        """What the engine tells of a file at the end of its links, and its archive; None without one."""
+        for _ in range(MOST_LINKS):
             try:
                 pieces, stat = self._container.get_archive(path)
             except docker.errors.NotFound:
-                return None
-            pieces.close()
-            if not stat.get("linkTarget"):
-                return int(stat["mode"])
+                break
+            with closing(pieces):
+                if not stat.get("linkTarget"):
+                    yield stat, pieces
+                    return
             path = str(stat["linkTarget"])
-        return None
+        yield None, iter(())
 
     def _of_this_machine(self, name: str) -> str | None:
         with suppress(OSError):
@@ -220,7 +252,7 @@ class Container:
 
 def main_processes(processes: Sequence[Process]) -> list[Process]:
     """The children of process 1, one of each name, those with the most descendants first."""
-    children = [one for one in processes if one.parent == 1]
+    children = [one for one in processes if one.parent == 1 and not one.is_dead]
     weight = {one.pid: sum(other.parent == one.pid for other in processes) for one in children}
     by_name: dict[str, Process] = {}
     for child in sorted(children, key=lambda one: -weight[one.pid]):

@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +26,7 @@ from requests.exceptions import RequestException
 from local_sagemaker.conformance.container import Container
 from local_sagemaker.conformance.leftovers import LABEL, remove_abandoned, runner_labels
 from local_sagemaker.conformance.setup import Setup
+from local_sagemaker.engines.gpus import parse_gpus
 from local_sagemaker.errors import EngineMissingError
 
 
@@ -133,6 +134,7 @@ class Containers:
 
         Raises:
             RefusedError: if Docker does not start it, as for want of an executable, or loses it.
+            EngineMissingError: if it is to have GPUs, and there are none.
         """
         container = self._create(setup)
         try:
@@ -140,7 +142,14 @@ class Containers:
             container.start()
             yield Container(container, setup)
         except docker.errors.APIError as error:
-            raise RefusedError(str(error.explanation or error)) from error
+            reason = str(error.explanation or error)
+            if setup.gpus is not None and ("device driver" in reason or "nvidia" in reason.lower()):
+                raise EngineMissingError(
+                    f"--gpus {setup.gpus}: Docker has no GPU to give: {reason}",
+                    "an image that needs GPUs is checked on a machine that has some",
+                    "install the NVIDIA container toolkit, or leave out --gpus",
+                ) from error
+            raise RefusedError(reason) from error
         except RequestException as error:
             raise RefusedError(f"Docker does not answer: {error}") from error
         finally:
@@ -148,9 +157,20 @@ class Containers:
 
     @contextmanager
     def unstarted(self) -> Iterator[Container]:
-        """A container that is only looked into."""
+        """A container that is only looked into.
+
+        Raises:
+            EngineMissingError: if Docker makes none of the image.
+        """
         setup = Setup(("train",), writable=(), network="none")
-        container = self._create(setup)
+        try:
+            container = self._create(setup)
+        except RefusedError as error:
+            raise EngineMissingError(
+                f"Docker makes no container of {self.image}: {error}",
+                "an image is checked in containers",
+                "see whether `docker create` makes one",
+            ) from error
         try:
             yield Container(container, setup)
         finally:
@@ -185,6 +205,8 @@ class Containers:
             options["mem_limit"] = options["memswap_limit"] = setup.memory_bytes
         if setup.cores is not None:
             options["cpuset_cpus"] = setup.cores
+        if setup.gpus is not None:
+            options["device_requests"] = [_gpu_request(setup.gpus)]
         return options | self._network_options(setup)
 
     def _network_options(self, setup: Setup) -> dict[str, Any]:
@@ -203,13 +225,25 @@ class Containers:
         for volume in setup.writable:
             files = {path: data for path, data in setup.files.items() if path.startswith(f"{volume}/")}
             copies = {path: folder for path, folder in setup.copies.items() if f"{path}/".startswith(f"{volume}/")}
-            if files or copies:
-                container.put_archive(volume, _archive(volume, files, copies))
+            made = [path for path in setup.made if path.startswith(f"{volume}/")]
+            if files or copies or made:
+                container.put_archive(volume, _archive(volume, files, copies, made))
 
 
-def _archive(root: str, files: Mapping[str, bytes], copies: Mapping[str, Path]) -> bytes:
+def _gpu_request(text: str) -> docker.types.DeviceRequest:
+    wanted = parse_gpus(text)
+    if isinstance(wanted, int):
+        return docker.types.DeviceRequest(count=wanted, capabilities=[["gpu"]])
+    return docker.types.DeviceRequest(device_ids=list(wanted), capabilities=[["gpu"]])
+
+
+def _archive(root: str, files: Mapping[str, bytes], copies: Mapping[str, Path], made: Iterable[str]) -> bytes:
     written = io.BytesIO()
     with tarfile.open(fileobj=written, mode="w") as tar:
+        for path in made:
+            member = tarfile.TarInfo(path.removeprefix(f"{root}/"))
+            member.type, member.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(member)
         for path, data in files.items():
             member = tarfile.TarInfo(path.removeprefix(f"{root}/"))
             member.size, member.mode = len(data), 0o644

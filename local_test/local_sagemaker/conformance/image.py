@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 from local_sagemaker.conformance.findings import Finding, decided, passed, skipped, violated
-from local_sagemaker.conformance.rule import CAPABILITIES, LABEL_PREFIX
+from local_sagemaker.conformance.rule import CAPABILITIES, LABEL_PREFIX, ROLES, Role
 
 GB = 1024**3
 SERVERLESS_BYTES = 10 * GB
 LONGEST_REFERENCE = 255
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-SHELL = re.compile(r"(.*/)?(ba|da|a)?sh")
+SHELL = re.compile(r"(.*/)?(ba|da|a|z|k)?sh")
+SHELL_COMMAND = re.compile(r"-[a-z]*c")
+# A shell that is replaced by the program is no process 1.
+REPLACED = re.compile(r"(^|[;&\n])\s*exec\s")
 DRIVER = "libcuda.so.1"
 LIBRARIES = ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib/aarch64-linux-gnu")
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -27,6 +31,9 @@ class Files(Protocol):
     def mode(self, path: str) -> int | None:
         """The permissions of a file, its links followed; None if there is none."""
 
+    def start(self, path: str) -> bytes | None:
+        """The first bytes of a file, its links followed; None if there is none."""
+
     def names(self, path: str) -> list[str]:
         """The files below a folder, by their paths in it; none if there is no folder."""
 
@@ -35,6 +42,14 @@ def capabilities(inspected: Mapping[str, Any]) -> frozenset[str]:
     """What the image's labels promise."""
     labels = inspected["Config"].get("Labels") or {}
     return frozenset(name for name in CAPABILITIES if labels.get(LABEL_PREFIX + name) == "true")
+
+
+def find_roles(inspected: Mapping[str, Any], files: Files) -> frozenset[Role]:
+    """What an image can be for: both where it has an entry point, else what it has files for; both without any."""
+    if inspected["Config"].get("Entrypoint"):
+        return frozenset(ROLES)
+    folders = _folders(inspected)
+    return frozenset(role for role in ROLES if _found(role, folders, files) is not None) or frozenset(ROLES)
 
 
 def examine_image(reference: str, inspected: Mapping[str, Any], files: Files) -> Iterator[Finding]:
@@ -46,11 +61,11 @@ def examine_image(reference: str, inspected: Mapping[str, Any], files: Files) ->
         files: what is in it.
     """
     config = inspected["Config"]
-    environment = dict(pair.split("=", 1) for pair in config.get("Env") or () if "=" in pair)
     entry_point = config.get("Entrypoint") or []
     yield from _entry_point(entry_point)
-    folders = environment.get("PATH", DEFAULT_PATH).split(":")
+    folders = _folders(inspected)
     yield from _commands(entry_point, folders, files)
+    yield _start(_started(entry_point, str(config.get("WorkingDir") or "/"), folders, files), folders, files)
     yield _platform(inspected)
     user = config.get("User") or "root"
     yield decided("BYOC-I006", user.split(":")[0] in {"root", "0"}, f"USER is {user}")
@@ -63,18 +78,68 @@ def examine_image(reference: str, inspected: Mapping[str, Any], files: Files) ->
     yield _manifest(inspected)
     yield decided("BYOC-I012", bool(entry_point or config.get("Cmd")), "there is neither ENTRYPOINT nor CMD")
     yield _tools(folders, files)
-    named = [name for name in SECRETS if name in environment]
+    named = [name for name in SECRETS if name in _environment(inspected)]
     yield decided("BYOC-I014", not named, *(f"ENV {name} is set" for name in named))
     size = int(inspected.get("Size") or 0)
     yield decided("BYOC-I015", size <= SERVERLESS_BYTES, f"{size / GB:.1f} GB")
 
 
+def _environment(inspected: Mapping[str, Any]) -> dict[str, str]:
+    return dict(pair.split("=", 1) for pair in inspected["Config"].get("Env") or () if "=" in pair)
+
+
+def _folders(inspected: Mapping[str, Any]) -> list[str]:
+    return _environment(inspected).get("PATH", DEFAULT_PATH).split(":")
+
+
 def _entry_point(entry_point: list[str]) -> Iterator[Finding]:
     written = f"ENTRYPOINT is {entry_point}"
-    is_shell = len(entry_point) > 1 and SHELL.fullmatch(entry_point[0]) is not None and entry_point[1] == "-c"
-    yield decided("BYOC-I001", not is_shell, written)
+    yield decided("BYOC-I001", not _is_shell_form(entry_point), written)
     is_tini = any(word.rpartition("/")[2].startswith("tini") for word in entry_point[:1])
     yield decided("BYOC-I002", not is_tini, written)
+
+
+def _is_shell_form(entry_point: list[str]) -> bool:
+    """Whether a shell reads the command: also one of the SHELL instruction, with options of its own."""
+    if not entry_point or SHELL.fullmatch(entry_point[0]) is None:
+        return False
+    place = next((place for place, word in enumerate(entry_point) if place and SHELL_COMMAND.fullmatch(word)), None)
+    return place is not None and not any(REPLACED.search(word) for word in entry_point[place + 1 :])
+
+
+def _started(entry_point: list[str], folder: str, folders: list[str], files: Files) -> list[str]:
+    """The files that can be process 1."""
+    if not entry_point:
+        return [path for role in ROLES if (path := _found(role, folders, files)) is not None]
+    word = entry_point[0]
+    return [str(PurePosixPath(folder, word)) if "/" in word else _found(word, folders, files) or word]
+
+
+def _start(paths: list[str], folders: list[str], files: Files) -> Finding:
+    """Whether the kernel can start the files; Docker's own words for it name neither the line nor the interpreter."""
+    if not paths:
+        return skipped("BYOC-I016", "there is nothing to start: BYOC-I003, BYOC-I004")
+    wrong = [f"{path}: {trouble}" for path in paths if (trouble := _trouble(path, folders, files))]
+    return decided("BYOC-I016", not wrong, *wrong)
+
+
+def _trouble(path: str, folders: list[str], files: Files) -> str:
+    head = files.start(path)
+    if head is None:
+        return "there is no such file"
+    if not head.startswith(b"#!"):
+        is_text = b"\0" not in head
+        return "it is a text without #! in its first line" if is_text else ""
+    line = head[2:].partition(b"\n")[0].decode(errors="replace")
+    if line.endswith("\r"):
+        return f"its first line ends with a carriage return: #!{line.strip()}"
+    words = line.split()
+    if not words or files.mode(words[0]) is None:
+        return f"there is no interpreter {line.strip() or '(empty)'}"
+    named = next((word for word in words[1:] if not word.startswith("-") and "=" not in word), None)
+    if words[0].endswith("/env") and named and _found(named, folders, files) is None:
+        return f"its interpreter {named} is not on PATH"
+    return ""
 
 
 def _commands(entry_point: list[str], folders: list[str], files: Files) -> Iterator[Finding]:

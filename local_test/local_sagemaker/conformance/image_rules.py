@@ -28,6 +28,7 @@ IMAGE_RULES: tuple[Rule, ...] = (
         TRAINS,
         "0.1",
         "Put an executable file train on PATH (chmod +x), or dispatch on the first argument in the entry point.",
+        ("an image that trains",),
     ),
     Rule(
         "BYOC-I004",
@@ -36,6 +37,7 @@ IMAGE_RULES: tuple[Rule, ...] = (
         HOSTS,
         "0.1",
         "Put an executable file serve on PATH (chmod +x), or dispatch on the first argument in the entry point.",
+        ("an image that serves",),
     ),
     Rule(
         "BYOC-I005",
@@ -108,6 +110,7 @@ IMAGE_RULES: tuple[Rule, ...] = (
         "SageMaker Python SDK, ModelTrainer",
         "12.6",
         "Install bash, python3 and pip, or train through CreateTrainingJob.",
+        ("an image that trains",),
     ),
     Rule(
         "BYOC-I014",
@@ -124,5 +127,14 @@ IMAGE_RULES: tuple[Rule, ...] = (
         "Deploy models with Amazon SageMaker Serverless Inference",
         "18.2",
         "Leave out build tools and caches; build in stages.",
+        ("an image that serves",),
+    ),
+    Rule(
+        "BYOC-I016",
+        ERROR,
+        "What is started is a program, or a script whose first line names an interpreter that the image has.",
+        TRAINS,
+        "0.1",
+        "Begin the script with #!/bin/sh or its like, and save it with line feeds, without carriage returns.",
     ),
 )

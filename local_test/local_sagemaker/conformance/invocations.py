@@ -43,7 +43,7 @@ PLATFORM_HEADERS = {
     "X-Amzn-SageMaker-Inference-Id": "check-1",
     "X-Amzn-SageMaker-Something-New": "1",
 }
-BATCH_PARAMETERS = {"MaxConcurrentTransforms": int, "BatchStrategy": str, "MaxPayloadInMB": int}
+LONGEST_PAYLOAD_MB = 100
 
 
 @dataclass(frozen=True)
@@ -210,8 +210,19 @@ def _are_parameters(body: bytes) -> bool:
     except ValueError:
         return False
     return isinstance(document, dict) and all(
-        name not in document or isinstance(document[name], kind) for name, kind in BATCH_PARAMETERS.items()
+        name not in document or is_one(document[name]) for name, is_one in BATCH_PARAMETERS.items()
     )
+
+
+def _is_count(value: object, most: float = float("inf")) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
+
+
+BATCH_PARAMETERS: Mapping[str, Callable[[object], bool]] = {
+    "MaxConcurrentTransforms": _is_count,
+    "BatchStrategy": lambda value: value in {"MULTI_RECORD", "SINGLE_RECORD"},
+    "MaxPayloadInMB": lambda value: _is_count(value, LONGEST_PAYLOAD_MB),
+}
 
 
 def _streams(server: Server) -> Finding:

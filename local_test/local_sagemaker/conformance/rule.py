@@ -8,8 +8,20 @@ from typing import Literal, get_args
 
 Group = Literal["image", "train", "serve"]
 GROUPS: tuple[Group, ...] = get_args(Group)
+# What an image is started for.
+Role = Literal["train", "serve"]
+ROLES: tuple[Role, ...] = get_args(Role)
 # What a rule can only be decided with.
-Need = Literal["payload", "model data", "strict", "accept-bind-to-port", "multi-models", "bidirectional-streaming"]
+Need = Literal[
+    "an image that trains",
+    "an image that serves",
+    "payload",
+    "model data",
+    "strict",
+    "accept-bind-to-port",
+    "multi-models",
+    "bidirectional-streaming",
+]
 LABEL_PREFIX = "com.amazonaws.sagemaker.capabilities."
 CAPABILITIES = ("accept-bind-to-port", "multi-models", "bidirectional-streaming")
 
@@ -48,6 +60,13 @@ class Rule:
     def group(self) -> Group:
         """Which part of the contract it belongs to."""
         return {"I": GROUPS[0], "T": GROUPS[1], "S": GROUPS[2]}[self.id[5]]
+
+    @property
+    def role(self) -> Role | None:
+        """What the image has to be for, for the rule to say anything; None where that does not matter."""
+        if self.group == "train" or "an image that trains" in self.needs:
+            return "train"
+        return "serve" if self.group == "serve" or "an image that serves" in self.needs else None
 
 
 ERROR, WARNING, ADVICE = Severity.ERROR, Severity.WARNING, Severity.ADVICE

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from local_sagemaker.conformance.conditions import Condition, Trial, attribute, impose_all
-from local_sagemaker.conformance.container import Container, main_processes
+from local_sagemaker.conformance.container import Container, Process, main_processes
 from local_sagemaker.conformance.containers import Containers, RefusedError
 from local_sagemaker.conformance.exchange import Answer, HalfSent, ask, ping
 from local_sagemaker.conformance.findings import Finding, decided, passed, skipped, violated
@@ -26,12 +26,12 @@ PLENTY_OF_SHM = 2 * 1024**3
 SMALL_MEMORY = 1024**3
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.1
-# How long a server may listen elsewhere before it is believed to stay there.
+# How long a server may listen elsewhere, and do nothing, before it is believed to stay there.
 ELSEWHERE_SECONDS = 30.0
+IDLE_SECONDS = 0.3
 # A payload that takes longer is a request under way; a faster one is held back half-way.
 SLOW_SECONDS = 0.5
 # What a start without a model gets: more than one with a model takes.
-USUAL_SECONDS = 15.0
 LEAST_SECONDS = 3.0
 MORE_THAN_USUAL = 1.5
 BEFORE_SIGNAL_SECONDS = 0.3
@@ -40,6 +40,9 @@ UNDER_WAY_SECONDS = 1.0
 SETTLING_SECONDS = 2.0
 RECOVERY_SECONDS = 20.0
 MOST_KILLED = 3
+# Some are reaped a moment later, or when the next is started.
+REAPING_SECONDS = 3.0
+FEW_DEAD = 4
 OTHER_PORT = 23456
 ENDED = "the container ended with exit code"
 BATCH = {
@@ -49,7 +52,7 @@ BATCH = {
     "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": "4",
 }
 # What is decided by requests and by the stop that follows them.
-OF_A_READY_SERVER = tuple(f"BYOC-S{number:03d}" for number in (*range(2, 8), *range(15, 25), *range(26, 32), 34))
+OF_A_READY_SERVER = tuple(f"BYOC-S{number:03d}" for number in (*range(2, 8), *range(15, 25), *range(26, 32), 34, 36))
 ANY_PAYLOAD = Payload(b"1," * 32, "text/csv")
 
 
@@ -72,6 +75,7 @@ class Serving:
         model: the model's folder, or None where there is none.
         capabilities: what the labels promise.
         starts: seconds of the starts that were ready, as they come.
+        failed: starts that were not, as they come: with a read-only model and little shared memory.
     """
 
     containers: Containers
@@ -79,6 +83,7 @@ class Serving:
     model: Path | None
     capabilities: frozenset[str] = field(default_factory=frozenset)
     starts: list[float] = field(default_factory=list)
+    failed: list[Readiness] = field(default_factory=list)
 
     @property
     def setup(self) -> Setup:
@@ -91,6 +96,7 @@ class Serving:
             writable=(f"{BASE_DIR}/model",),
             hostname="model",
             shm_bytes=PLENTY_OF_SHM,
+            gpus=self.subject.gpus,
         )
 
     @property
@@ -123,22 +129,44 @@ class Serving:
         return impose_all([one for one in self.conditions if one.rule in {"BYOC-S008", "BYOC-S011"}], self.setup)
 
 
-def await_ready(container: Container, limit: float) -> Readiness:
-    """Ask /ping until it answers 200; the end of the container, or a server that stays elsewhere, ends the waiting."""
+@dataclass
+class Elsewhere:
+    """A server that listens, and not where it is asked: since when, and what it has done since."""
+
+    since: float | None = None
+    worked: float | None = None
+
+    def stays(self, container: Container, elapsed: float) -> bool:
+        """Whether that has been so for long, and nothing is loaded meanwhile: then it stays so."""
+        if not container.listeners():
+            self.since = None
+            return False
+        worked = container.processor_seconds()
+        busy = worked is None or self.worked is None or worked - self.worked > IDLE_SECONDS
+        if self.since is None or busy:
+            self.since, self.worked = elapsed, worked
+        return elapsed - self.since > ELSEWHERE_SECONDS
+
+
+def await_ready(container: Container, limit: float | Callable[[], float]) -> Readiness:
+    """Ask /ping until it answers 200; the end of the container, or a server that stays elsewhere, ends the waiting.
+
+    Args:
+        container: just started.
+        limit: in seconds; a function is asked again and again.
+    """
     start = time.monotonic()
     last: Answer | None = None
-    elsewhere_since: float | None = None
-    while (elapsed := time.monotonic() - start) < limit:
+    elsewhere = Elsewhere()
+    while (elapsed := time.monotonic() - start) < (limit() if callable(limit) else limit):
         if container.has_ended:
             ended = f"{ENDED} {container.exit_code} after {elapsed:.1f} s"
             return Readiness(ready=False, seconds=elapsed, evidence=(ended, container.last_lines()))
         last = ping(container.address)
         if last.status == 200:
             return Readiness(ready=True, seconds=time.monotonic() - start)
-        if last.status is None and int(elapsed / POLL_SECONDS) % 10 == 0:
-            elsewhere_since = (elsewhere_since or elapsed) if container.listeners() else None
-            if elsewhere_since is not None and elapsed - elsewhere_since > ELSEWHERE_SECONDS:
-                break
+        if last.status is None and int(elapsed / POLL_SECONDS) % 10 == 0 and elsewhere.stays(container, elapsed):
+            break
         time.sleep(POLL_SECONDS)
     listening = sorted(f"{where} addresses, port {port}" for where, port in container.listeners())
     return Readiness(
@@ -154,7 +182,7 @@ def await_ready(container: Container, limit: float) -> Readiness:
 
 @contextmanager
 def serving(
-    containers: Containers, setup: Setup, limit: float, starts: list[float] | None = None
+    containers: Containers, setup: Setup, limit: float | Callable[[], float], starts: list[float] | None = None
 ) -> Iterator[tuple[Container, Readiness]]:
     """A server for the length of a block, once it is ready or known not to become so; ``starts`` gets its seconds."""
     with containers.started(setup) as container:
@@ -179,7 +207,7 @@ def examine_start(bench: Serving) -> Iterator[Finding]:
         except RefusedError as error:
             return Trial(works=False, evidence=(f"Docker does not start it: {error}",))
 
-    found = list(attribute("BYOC-S001", bench.conditions, bench.setup, try_out))
+    found = list(attribute("BYOC-S001", bench.conditions, bench.setup, try_out, fails=bool(bench.failed)))
     if not bench.containers.are_reached_directly:
         reason = "this engine's containers are reached by published ports only, which isolated ones do not have"
         found = [skipped(one.rule.id, reason) if one.rule.id == "BYOC-S009" else one for one in found]
@@ -194,13 +222,35 @@ def examine_start(bench: Serving) -> Iterator[Finding]:
 def _examine_server(container: Container, bench: Serving) -> Iterator[Finding]:
     payload = bench.subject.payload
     server = Server(container.address, payload, lambda: not container.has_ended, container.last_lines)
+    before = container.processes()
     yield from examine_requests(server, bench.capabilities)
+    yield judge_dead(before, _once_reaped(container, before))
     logged = container.log().strip()
     yield decided("BYOC-S026", bool(logged), "nothing came, after a start and dozens of requests")
     if ping(container.address).status == 200:
         yield from examine_stop(container, payload)
     else:
         yield from (skipped(f"BYOC-S0{number}", "the server no longer answers: BYOC-S021") for number in (22, 23, 24))
+
+
+def _once_reaped(container: Container, before: Sequence[Process]) -> list[Process]:
+    """The processes, some seconds later if there are dead ones among them."""
+    limit = time.monotonic() + REAPING_SECONDS
+    while True:
+        found = container.processes()
+        if judge_dead(before, found).outcome != "violated" or time.monotonic() > limit:
+            return found
+        time.sleep(POLL_SECONDS)
+
+
+def judge_dead(before: Sequence[Process], after: Sequence[Process]) -> Finding:
+    """Whether processes that have ended since are still kept, as nobody has asked how they ended."""
+    if not before or not after:
+        return skipped("BYOC-S036", "the image has no shell to look at its processes with")
+    known = {one.pid for one in before if one.is_dead}
+    dead = [one for one in after if one.is_dead and one.pid not in known]
+    names = ", ".join(sorted({one.name for one in dead}))
+    return decided("BYOC-S036", len(dead) <= FEW_DEAD, f"{len(dead)} dead processes after the requests: {names}")
 
 
 def examine_stop(container: Container, payload: Payload | None) -> Iterator[Finding]:
@@ -255,6 +305,7 @@ def examine_deaths(bench: Serving) -> Iterator[Finding]:
             readiness,
         ):
             if not readiness.ready:
+                bench.failed.append(readiness)
                 yield skipped("BYOC-S025", "the server does not become ready: BYOC-S001")
                 return
             there = {one.name for one in main_processes(container.processes())}
@@ -315,8 +366,12 @@ def examine_empty_model(bench: Serving) -> Iterator[Finding]:
     if payload is None:
         return
     setup = replace(bench.as_deployed, folders={}, read_only=(MODEL,))
-    usual = max(bench.starts, default=USUAL_SECONDS)
-    limit = min(bench.subject.startup_seconds, max(LEAST_SECONDS, MORE_THAN_USUAL * usual))
+    longest = bench.subject.startup_seconds
+
+    def limit() -> float:
+        # Another probe starts the server with its model meanwhile.
+        return min(longest, max(LEAST_SECONDS, MORE_THAN_USUAL * max(bench.starts, default=longest)))
+
     with serving(bench.containers, setup, limit) as (container, readiness):
         if not readiness.ready:
             yield passed("BYOC-S032", "it does not become ready")

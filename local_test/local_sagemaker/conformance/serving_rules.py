@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from local_sagemaker.conformance.rule import ADVICE, ERROR, HOSTS, ISOLATION, WARNING, Rule
+from local_sagemaker.conformance.rule import ADVICE, ERROR, HOSTS, ISOLATION, TRAINS, WARNING, Rule
 
 TRANSFORMS = "Custom Inference Code with Batch Transform"
 INVOKES = "API reference, InvokeEndpoint"
@@ -15,7 +15,7 @@ SERVING_RULES: tuple[Rule, ...] = (
         "docker run IMAGE serve answers GET /ping on port 8080 of all interfaces with status 200.",
         HOSTS,
         "13.1, 14.1, 14.5",
-        "Listen on 0.0.0.0:8080 and answer /ping; the platform waits 8 minutes, the check for --startup-timeout.",
+        "Listen on 0.0.0.0:8080 and answer /ping within 8 minutes, here --startup-timeout, or give --only image,train.",
     ),
     Rule(
         "BYOC-S002",
@@ -302,5 +302,13 @@ SERVING_RULES: tuple[Rule, ...] = (
         "15.31",
         "Connect nginx and the application server by a UNIX socket.",
         ("accept-bind-to-port",),
+    ),
+    Rule(
+        "BYOC-S036",
+        WARNING,
+        "Requests leave no dead processes that nobody has reaped.",
+        TRAINS,
+        "0.4",
+        "Wait for each process that a request starts (subprocess.run, or wait()); process 1 has to reap orphans.",
     ),
 )

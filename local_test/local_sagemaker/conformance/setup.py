@@ -24,6 +24,7 @@ class Setup:
         folders: of this machine, mounted read-only, by path in the container.
         copies: folders of this machine whose copy the container may write to, by path.
         writable: folders of the container's own.
+        made: empty folders in these.
         read_only: empty folders that it cannot write to.
         network: ``isolated`` reaches nothing, but is reached from here.
         hostname: its own name.
@@ -32,6 +33,7 @@ class Setup:
         shm_bytes: the size of /dev/shm.
         memory_bytes: None for all.
         cores: which of the machine's, as ``0-1``; None for all.
+        gpus: ``all``, a number, or ``device=0,1`` as Docker writes it; None for none of them.
         port: where its server is to listen.
     """
 
@@ -41,6 +43,7 @@ class Setup:
     folders: Mapping[str, Path] = field(default_factory=dict)
     copies: Mapping[str, Path] = field(default_factory=dict)
     writable: tuple[str, ...] = WRITABLE
+    made: tuple[str, ...] = ()
     read_only: tuple[str, ...] = ()
     network: Network = "bridge"
     hostname: str = "algo-1"
@@ -49,4 +52,5 @@ class Setup:
     shm_bytes: int = SHM_BYTES
     memory_bytes: int | None = None
     cores: str | None = None
+    gpus: str | None = None
     port: int = SERVING_PORT

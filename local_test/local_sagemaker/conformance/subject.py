@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from local_sagemaker.conformance.rule import Role
+
 STARTUP_SECONDS = 120.0
 TRAINING_SECONDS = 120.0
 
@@ -31,6 +33,8 @@ class Subject:
         model_data: a ``model.tar.gz`` or a model directory, or None for what training leaves.
         payload: what is sent to ``/invocations``.
         strict: whether memory is small as well.
+        roles: what it is for, where that was said; None for what is found in it.
+        gpus: for every container, as Docker writes it; None for none.
         startup_seconds: until ``/ping`` has to answer 200.
         training_seconds: the longest that one training may take.
     """
@@ -43,5 +47,7 @@ class Subject:
     model_data: Path | None = None
     payload: Payload | None = None
     strict: bool = False
+    roles: frozenset[Role] | None = None
+    gpus: str | None = None
     startup_seconds: float = STARTUP_SECONDS
     training_seconds: float = TRAINING_SECONDS

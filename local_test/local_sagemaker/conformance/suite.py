@@ -15,13 +15,14 @@ from local_sagemaker.archive import unpack
 from local_sagemaker.conformance import serving, training
 from local_sagemaker.conformance.containers import Containers, RefusedError
 from local_sagemaker.conformance.findings import Finding, Report, one_each, skipped
-from local_sagemaker.conformance.image import capabilities, examine_image
-from local_sagemaker.conformance.rule import LABEL_PREFIX, Need, Rule
+from local_sagemaker.conformance.image import capabilities, examine_image, find_roles
+from local_sagemaker.conformance.rule import LABEL_PREFIX, ROLES, Need, Role, Rule
 from local_sagemaker.conformance.subject import Subject
 
 # Beside each other: servers mostly wait, while trainings would slow each other down.
 AT_ONCE = 2
 LONG_SECONDS = 30.0
+MEANT_FOR: dict[Role, str] = {"train": "trains", "serve": "serves"}
 NEEDS: dict[Need, str] = {
     "payload": "there is no payload; give --payload FILE",
     "model data": "there is no model; give --model-data, or let the check train one",
@@ -52,8 +53,8 @@ class Probe:
 
 
 Work = tuple[Probe, Callable[[], Iterator[Finding]]]
-IMAGE = _ids("I", *range(1, 16))
-FIRST_TRAINING = _ids("T", *range(1, 11), 19, 20)
+IMAGE = _ids("I", *range(1, 17))
+FIRST_TRAINING = _ids("T", *range(1, 11), 19, 20, 22)
 # The longest first: what follows fits beside it.
 TRAINING_PROBES: tuple[Probe, ...] = (
     Probe("train on two hosts with the least configuration", _ids("T", 11, 16), training.examine_hosts),
@@ -67,7 +68,7 @@ SERVING_PROBES: tuple[Probe, ...] = (
     Probe("serve many models", _ids("S", 33), serving.examine_many_models),
     Probe(
         "serve, send requests, and stop with SIGTERM",
-        _ids("S", *range(1, 14), *range(15, 25), *range(26, 32), 34),
+        _ids("S", *range(1, 14), *range(15, 25), *range(26, 32), 34, 36),
         serving.examine_start,
         alone=True,
     ),
@@ -85,6 +86,7 @@ class Plan:
         trains: whether training is tried; also where only its model is wanted.
         training: the probes after it.
         serving: the probes of the server.
+        notes: what was left out of it because of what the image has.
     """
 
     rules: tuple[Rule, ...]
@@ -93,6 +95,7 @@ class Plan:
     trains: bool
     training: tuple[Probe, ...]
     serving: tuple[Probe, ...]
+    notes: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """The plan in words."""
@@ -101,20 +104,50 @@ class Plan:
         return [*first, *(probe.name for probe in (*self.training, *self.serving))]
 
 
-def plan_check(rules: Sequence[Rule], subject: Subject, promised: frozenset[str]) -> Plan:
-    """Choose the probes for some rules. ``promised`` are the capabilities of the image's labels."""
-    trains_for_model = subject.model_data is None and any(rule.group == "serve" for rule in rules)
-    can_have_model = subject.model_data is not None or any(rule.group == "train" for rule in rules)
-    known = [finding for rule in rules if (finding := _undecidable(rule, subject, promised, can_have_model))]
+def plan_check(
+    rules: Sequence[Rule], subject: Subject, promised: frozenset[str], found: frozenset[Role] = frozenset(ROLES)
+) -> Plan:
+    """Choose the probes for some rules.
+
+    Args:
+        rules: what is asked.
+        subject: the image and what is given for it.
+        promised: the capabilities of the image's labels.
+        found: what the image has executables for; what the subject says wins over it.
+    """
+    roles = found if subject.roles is None else subject.roles
+    asked = [rule for rule in rules if rule.group == "train" and "train" in roles]
+    trains_for_model = subject.model_data is None and any(rule.group == "serve" for rule in rules if rule.role in roles)
+    can_have_model = subject.model_data is not None or bool(asked)
+    known = [
+        finding
+        for rule in rules
+        if (finding := _of_another_role(rule, subject, roles) or _undecidable(rule, subject, promised, can_have_model))
+    ]
     open_ids = {rule.id for rule in rules} - {finding.rule.id for finding in known}
     return Plan(
         tuple(rules),
         tuple(known),
         looks=bool(open_ids & IMAGE),
-        trains=any(rule.group == "train" for rule in rules) and (bool(open_ids - IMAGE) or trains_for_model),
+        trains=bool(asked) and (bool(open_ids - IMAGE) or trains_for_model),
         training=tuple(probe for probe in TRAINING_PROBES if probe.rules & open_ids),
         serving=tuple(probe for probe in SERVING_PROBES if probe.rules & open_ids),
+        notes=() if subject.roles is not None or len(roles) == len(ROLES) else (_for_one(roles),),
     )
+
+
+def _of_another_role(rule: Rule, subject: Subject, roles: frozenset[Role]) -> Finding | None:
+    if rule.role is None or rule.role in roles:
+        return None
+    if subject.roles is not None:
+        return skipped(rule.id, f"--only leaves out {rule.role}")
+    return skipped(rule.id, f"{_for_one(roles)}; --only image,train,serve asks for both")
+
+
+def _for_one(roles: frozenset[Role]) -> str:
+    """Words for an image that has no executable for the other role."""
+    (there,), (other,) = roles, frozenset(ROLES) - roles
+    return f"the image has {there} and no {other} on PATH, and no ENTRYPOINT: it only {MEANT_FOR[there]}"
 
 
 def _undecidable(rule: Rule, subject: Subject, promised: frozenset[str], can_have_model: bool) -> Finding | None:
@@ -123,12 +156,23 @@ def _undecidable(rule: Rule, subject: Subject, promised: frozenset[str], can_hav
         "model data": can_have_model,
         "strict": subject.strict,
     }
-    for need in rule.needs:
+    for need in (one for one in rule.needs if not one.startswith("an image")):
         if need in NEEDS and not given[need]:
             return skipped(rule.id, NEEDS[need])
         if need not in NEEDS and need not in promised:
             return skipped(rule.id, f"the image has no label {LABEL_PREFIX}{need}=true")
     return None
+
+
+def plan_for(containers: Containers, subject: Subject, rules: Sequence[Rule]) -> Plan:
+    """Look into the image, and choose the probes for some rules; nothing is started.
+
+    Raises:
+        EngineMissingError: if the image is absent, or Docker cannot make a container of it.
+    """
+    inspected = containers.inspect()
+    with containers.unstarted() as container:
+        return plan_check(rules, subject, capabilities(inspected), find_roles(inspected, container))
 
 
 def check_image(containers: Containers, subject: Subject, rules: Sequence[Rule], tell: Tell) -> Report:
@@ -146,11 +190,12 @@ def check_image(containers: Containers, subject: Subject, rules: Sequence[Rule],
     """
     start = time.monotonic()
     inspected = containers.inspect()
-    plan = plan_check(rules, subject, capabilities(inspected))
+    plan = plan_for(containers, subject, rules)
     with tempfile.TemporaryDirectory(prefix="byoc-check-") as folder:
-        notes: list[str] = []
+        notes = list(plan.notes)
         found = list(_act(plan, containers, subject, inspected, Path(folder), tell, notes))
-    findings = one_each(rules, (*plan.findings, *found))
+    known = {finding.rule.id for finding in plan.findings}
+    findings = one_each(rules, (*plan.findings, *(finding for finding in found if finding.rule.id not in known)))
     return Report(subject.image, subject.strict, findings, time.monotonic() - start, tuple(notes))
 
 

@@ -6,7 +6,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,13 @@ STOP_SECONDS = 120.0
 POLL_SECONDS = 0.2
 # So much sooner than by itself is no coincidence.
 CLEARLY_SECONDS = 0.5
+SHOWN = 5
 # What a training without data gets where the one with data came to no end.
 SHORT_SECONDS = 30.0
 # Two hosts share one machine, and that with other probes.
 BESIDE_EACH_OTHER = 2
 NO_END = "training comes to no end by itself within --training-timeout; give hyperparameters that make it short"
+NO_CHANNEL = "there is no channel; give --channel NAME=DIR"
 PLENTY_OF_SHM = 2 * 1024**3
 SMALL_MEMORY = 1024**3
 # Fewer lines, or a shorter run, say nothing about buffers.
@@ -64,6 +66,7 @@ class TrainingEnd:
         saved: the files below /opt/ml/model.
         line_times: when each line of the log came, in seconds before the end.
         last_lines: of the log, as evidence.
+        links: the symbolic links below /opt/ml/model, each with what it points to.
         stopped: whether it had to be asked to stop, as it came to no end.
     """
 
@@ -73,6 +76,7 @@ class TrainingEnd:
     saved: tuple[str, ...]
     line_times: tuple[float, ...]
     last_lines: str
+    links: tuple[str, ...] = ()
     stopped: bool = False
 
     @property
@@ -96,14 +100,17 @@ def training_setup(subject: Subject, cores: str | None = None) -> Setup:
         files=documents(subject.hyperparameters, told_resources(), described(subject.channels)),
         folders={f"{BASE_DIR}/code": subject.code} if subject.code else {},
         copies={f"{DATA}/{name}": folder for name, folder in subject.channels.items()},
+        made=(DATA, f"{BASE_DIR}/output/data"),
         shm_bytes=PLENTY_OF_SHM,
         cores=cores,
+        gpus=subject.gpus,
     )
 
 
 def training_conditions(subject: Subject) -> list[Condition]:
     """What the platform, tuning and the SDKs do to a job."""
     channels = {f"{DATA}/{name}": folder for name, folder in subject.channels.items()}
+    untold = {finding.rule.id for finding in without_effect(subject)}
     conditions = [
         Condition("BYOC-T003", lambda setup: replace(setup, network="none")),
         Condition("BYOC-T004", lambda setup: replace(setup, copies={}, folders={**setup.folders, **channels})),
@@ -116,7 +123,15 @@ def training_conditions(subject: Subject) -> list[Condition]:
     ]
     if subject.strict:
         conditions.append(Condition("BYOC-T020", lambda setup: replace(setup, memory_bytes=SMALL_MEMORY)))
-    return conditions
+    return [condition for condition in conditions if condition.rule not in untold]
+
+
+def without_effect(subject: Subject) -> Iterator[Finding]:
+    """The conditions that would change nothing for this job: to stand them says nothing."""
+    if not subject.channels:
+        yield skipped("BYOC-T004", NO_CHANNEL)
+    if encoded(dict(subject.hyperparameters)) == subject.hyperparameters:
+        yield skipped("BYOC-T008", "no hyperparameter is a text; give one: --hyperparameter NAME=TEXT")
 
 
 @dataclass(frozen=True)
@@ -146,13 +161,17 @@ def examine_training(containers: Containers, subject: Subject, model: Path) -> T
 
     # A thread for each core of a busy machine makes numerical libraries wait for each other, longer than they work.
     setup = training_setup(subject, containers.halves()[0])
-    found = list(attribute("BYOC-T001", training_conditions(subject), setup, try_out))
+    found = [
+        *without_effect(subject),
+        *attribute("BYOC-T001", training_conditions(subject), setup, try_out),
+    ]
     if not ends:
-        rest = [skipped(rule, "training does not work: BYOC-T001") for rule in ("BYOC-T002", "BYOC-T019")]
+        rest = [skipped(rule, "training does not work: BYOC-T001") for rule in ("BYOC-T002", "BYOC-T019", "BYOC-T022")]
         return Trained((*found, *rest), None, None)
     end = ends[0]
     found.append(decided("BYOC-T002", bool(end.saved), "exit code 0, and nothing is below /opt/ml/model"))
     found.append(judge_buffers(end))
+    found.append(decided("BYOC-T022", not end.links, *end.links[:SHOWN]))
     return Trained(tuple(found), end, kept[0] if kept else None)
 
 
@@ -185,9 +204,11 @@ def train(
 
 def _ended(container: Container, by_itself: bool, stopped: bool, limit: float, model: Path | None) -> TrainingEnd:
     saved: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
     with container.archive(MODEL) as tree:
         if tree is not None:
             saved = tuple(member.name for member in tree if member.isfile())
+            links = tuple(f"/opt/ml/{one.name} -> {one.linkname}" for one in tree if one.issym())
             if model is not None and saved:
                 _unpack(tree, model)
     lines = container.last_lines()
@@ -198,14 +219,22 @@ def _ended(container: Container, by_itself: bool, stopped: bool, limit: float, m
         saved,
         tuple(container.line_times()),
         lines if by_itself else f"it did not end within {limit:g} s; give hyperparameters that make it short\n{lines}",
+        links,
         stopped,
     )
 
 
 def _unpack(tree: tarfile.TarFile, model: Path) -> None:
     with tempfile.TemporaryDirectory(dir=model.parent) as beside:
-        tree.extractall(beside, filter="data")
+        # What hosting cannot have, links out of the folder and the like, is left out as it would be missing there.
+        tree.extractall(beside, filter=_hostable)  # noqa: S202 - what is unsafe is left out
         Path(beside, "model").rename(model)
+
+
+def _hostable(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
+    with suppress(tarfile.FilterError):
+        return tarfile.data_filter(member, folder)
+    return None
 
 
 def judge_buffers(end: TrainingEnd) -> Finding:
@@ -319,7 +348,7 @@ def examine_failures(containers: Containers, subject: Subject, end: TrainingEnd)
         ends["every channel is empty"] = train(containers, without_files, limit)
         yield judge_want("BYOC-T017", ends["every channel is empty"], end)
     else:
-        yield skipped("BYOC-T017", "there is no channel; give --channel NAME=DIR")
+        yield skipped("BYOC-T017", NO_CHANNEL)
     ends["there are no channels and no hyperparameters"] = train(containers, nothing, limit)
     yield judge_want("BYOC-T018", ends["there are no channels and no hyperparameters"], end)
     went_well = all(one.exit_code in {0, None} and bool(one.saved) >= bool(end.saved) for one in ends.values())
@@ -347,10 +376,11 @@ def judge_failures(ends: Mapping[str, TrainingEnd], normal: TrainingEnd) -> Iter
         for wrong, end in ends.items()
         if end.exit_code == 0 and normal.saved and not end.saved
     ]
+    hidden += [f"{wrong}: exit code 0 and a failure file" for wrong, end in ends.items() if _says_failed(end)]
     failed = {wrong: end for wrong, end in ends.items() if end.failed}
     why = "nothing that was tried made training fail"
     if hidden:
-        logs = [end.last_lines for end in ends.values() if end.exit_code == 0 and not end.saved]
+        logs = [end.last_lines for end in ends.values() if end.exit_code == 0 and (not end.saved or end.failure)]
         yield violated("BYOC-T012", *hidden, logs[0])
     else:
         yield passed("BYOC-T012") if failed else skipped("BYOC-T012", why)
@@ -362,6 +392,10 @@ def judge_failures(ends: Mapping[str, TrainingEnd], normal: TrainingEnd) -> Iter
     late = [text for text in told if len(text) > FAILURE_CHARACTERS and _reason(text) not in text[:FAILURE_CHARACTERS]]
     size = f"it has {len(late[0]):,} characters, the reason stands at the end: {_reason(late[0])}" if late else ""
     yield decided("BYOC-T014", not late, size) if told else skipped("BYOC-T014", "no failure file was written")
+
+
+def _says_failed(end: TrainingEnd) -> bool:
+    return end.exit_code == 0 and bool((end.failure or "").strip())
 
 
 def _reason(text: str) -> str:

@@ -14,7 +14,7 @@ TRAINING_RULES: tuple[Rule, ...] = (
         "docker run IMAGE train trains with your data and ends with exit code 0, without a terminal.",
         TRAINS,
         "1.1, 1.7",
-        "Read the log below; give hyperparameters and channels that the image needs.",
+        "Read the log below; give the hyperparameters and channels that it needs, or --only image,serve.",
     ),
     Rule(
         "BYOC-T002",
@@ -176,5 +176,13 @@ TRAINING_RULES: tuple[Rule, ...] = (
         TRAINS,
         "0.3, 1.12",
         'In the shell script start the program with exec: exec python3 train.py "$@"',
+    ),
+    Rule(
+        "BYOC-T022",
+        WARNING,
+        "The model has no symbolic links, which hosting does not take.",
+        "API reference, ContainerDefinition",
+        "13.6",
+        "Copy the file, or rename it, in place of the link.",
     ),
 )

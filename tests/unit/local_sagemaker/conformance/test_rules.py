@@ -66,6 +66,27 @@ def test_what_is_not_promised_or_not_given_is_not_tested_with_the_reason():
     assert "--model-data" in reasons["BYOC-S033"]
 
 
+def test_image_of_one_role_is_not_blamed_for_the_other():
+    """0.1: by what it has, or by what was asked for; who asks for both gets both."""
+    rules = choose_rules()
+    found = plan_check(rules, Subject("an-image"), frozenset(), frozenset({"train"}))
+    reasons = {one.rule.id: one.evidence[0] for one in found.findings}
+    assert "no serve on PATH" in reasons["BYOC-I004"] == reasons["BYOC-S001"]
+    assert "BYOC-I003" not in reasons
+    assert (found.trains, bool(found.training), found.serving) == (True, True, ())
+    assert found.notes == ("the image has train and no serve on PATH, and no ENTRYPOINT: it only trains",)
+    asked = plan_check(rules, Subject("an-image", roles=frozenset({"serve"})), frozenset(), frozenset({"train"}))
+    assert {one.rule.role for one in asked.findings if "--only" in one.evidence[0]} == {"train"}
+    assert (asked.trains, asked.training, bool(asked.serving), asked.notes) == (False, (), True, ())
+
+
+def test_rules_are_left_out_by_id():
+    """A breach that a project has accepted."""
+    assert {one.id for one in RULES} - {one.id for one in choose_rules(without=["s024"])} == {"BYOC-S024"}
+    with pytest.raises(UsageError, match="no rule is left"):
+        choose_rules(ids=["S024"], without=["S024"])
+
+
 def test_breach_is_never_taken_back_and_an_undecided_rule_was_not_tested():
     """A rule can be looked at twice."""
     rules = choose_rules(ids=["S002", "S003"])

@@ -5,7 +5,15 @@ from dataclasses import replace
 import pytest
 from local_sagemaker.conformance.conditions import Condition, Trial, attribute
 from local_sagemaker.conformance.setup import Setup
-from local_sagemaker.conformance.training import TrainingEnd, judge_buffers, judge_failures, judge_want
+from local_sagemaker.conformance.subject import Subject
+from local_sagemaker.conformance.training import (
+    TrainingEnd,
+    judge_buffers,
+    judge_failures,
+    judge_want,
+    training_conditions,
+    without_effect,
+)
 
 GOOD = TrainingEnd(0, 10.0, None, ("model/model.json",), (9.0, 7.0, 5.0, 3.0, 1.0), "log: trained")
 FAILED = replace(GOOD, exit_code=1, failure="ValueError: no file", saved=())
@@ -24,6 +32,12 @@ def test_failure_with_exit_code_and_reason_keeps_the_rules():
 def test_swallowed_exit_code_is_seen_by_the_model_that_is_missing():
     """1.7."""
     swallowed = replace(FAILED, exit_code=0)
+    assert outcomes(judge_failures({"empty": swallowed}, GOOD))["BYOC-T012"] == "violated"
+
+
+def test_failure_file_of_a_job_that_ended_well_is_a_swallowed_exit_code():
+    """1.7: also where a model was saved before."""
+    swallowed = replace(GOOD, failure="ValueError: no file")
     assert outcomes(judge_failures({"empty": swallowed}, GOOD))["BYOC-T012"] == "violated"
 
 
@@ -76,14 +90,14 @@ ISOLATED = Condition("BYOC-T003", lambda setup: replace(setup, network="none"))
 READ_ONLY = Condition("BYOC-T010", lambda setup: replace(setup, read_only_root=True))
 
 
-def tried(works):
+def tried(works, fails=False):
     starts = []
 
     def start(setup):
         starts.append(setup)
         return Trial(works(setup), ("log: what went wrong",))
 
-    found = attribute("BYOC-T001", [ISOLATED, READ_ONLY], Setup(("train",)), start)
+    found = attribute("BYOC-T001", [ISOLATED, READ_ONLY], Setup(("train",)), start, fails=fails)
     return outcomes(found), len(starts)
 
 
@@ -102,3 +116,23 @@ def test_image_that_never_works_is_blamed_once():
     """1.1."""
     found, starts = tried(lambda setup: False)
     assert (found, starts) == ({"BYOC-T001": "violated", "BYOC-T003": "skipped", "BYOC-T010": "skipped"}, 2)
+
+
+def test_what_was_seen_not_to_work_is_not_tried_again_under_all_conditions_first():
+    """4.11: a start that fails can take two minutes."""
+    found, starts = tried(lambda setup: setup.network != "none", fails=True)
+    assert (found["BYOC-T003"], found["BYOC-T010"], starts) == ("violated", "passed", 3)
+    assert tried(lambda setup: True, fails=True) == (
+        dict.fromkeys(("BYOC-T001", "BYOC-T003", "BYOC-T010"), "passed"),
+        4,
+    )
+
+
+def test_condition_that_changes_nothing_is_not_said_to_be_stood(tmp_path):
+    """2.3, 3.4: without a channel nothing is written to one, without a text nothing is quoted."""
+    nothing = Subject("an-image", hyperparameters={"epochs": "2"})
+    assert {one.rule.id for one in without_effect(nothing)} == {"BYOC-T004", "BYOC-T008"}
+    assert {"BYOC-T004", "BYOC-T008"}.isdisjoint(one.rule for one in training_conditions(nothing))
+    both = Subject("an-image", hyperparameters={"name": "two words"}, channels={"training": tmp_path})
+    assert list(without_effect(both)) == []
+    assert {"BYOC-T004", "BYOC-T008"} <= {one.rule for one in training_conditions(both)}
