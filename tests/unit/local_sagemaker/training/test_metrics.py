@@ -54,6 +54,33 @@ def test_the_last_line_counts_without_its_end(log, found):
     assert values(found) == [("loss", 3.0, "algo-1")]
 
 
+@pytest.mark.parametrize(
+    ("expression", "line", "value"),
+    [
+        (r"loss=([0-9.]+)", b"loss=1 loss=2", 1.0),
+        (r".*loss=([0-9.]+).*", b"epoch 3 loss=1 loss=2", 2.0),
+        (r".*?loss=([0-9.]+)", b"epoch 3 loss=1 loss=2", 1.0),
+        (r".*val|loss=([0-9.]+)", b"epoch 3 loss=1", 1.0),
+        (r".*\bloss=([0-9.]+)$", b"val_loss=1 loss=2", 2.0),
+    ],
+)
+def test_the_first_match_in_a_line_counts(found, expression, line, value):
+    """8.1: a line is searched; what is greedy takes what it can."""
+    log = MetricLog(compile_definitions({"loss": expression}), found.extend)
+    log.search("algo-1", [line])
+    log.flush()
+    assert values(found) == [("loss", value, "algo-1")]
+
+
+@pytest.mark.timeout(60)
+def test_a_long_line_takes_no_minutes(found):
+    """8.1: the guide's own expressions begin with .*, and a program may print its whole configuration in a line."""
+    log = MetricLog(compile_definitions({"loss": r".*loss=([0-9.]+).*"}), found.extend)
+    log.search("algo-1", [b"x" * 2**18] * 10)
+    log.flush()
+    assert found == []
+
+
 @pytest.mark.parametrize("text", [b"f1: none\n", b"f1: nan\n", b"loss=inf;\n"])
 def test_what_is_no_number_is_no_value(log, found, text):
     log.sink("algo-1").write(Chunk("stdout", text))
