@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import BinaryIO
 
 from local_sagemaker.engines.base import Engine
@@ -71,15 +72,17 @@ def run_training_job(
     metrics = MetricLog(compile_definitions(job.definitions), journal.put_metrics)
     _claim(job)
     with ExitStack() as stack:
+        if job.warm_pool is not None:
+            job = replace(job, warm_pool=stack.enter_context(job.warm_pool.taken()))
         common = None
         if not job.is_alone:
             common = stack.enter_context(CommonLog(job.log_file, log_stream, job.hosts))
         deadline = None if job.max_wait_seconds is None else time.monotonic() + job.max_wait_seconds
         run = Run(job, engine, log_stream, report, journal, metrics, common, job.image, deadline)
         attempt = try_until_done(run)
+        if job.warm_pool is not None:
+            job.warm_pool.touch()
     journal.enter("Uploading")
-    if job.warm_pool is not None:
-        job.warm_pool.touch()
     result = collect(
         job,
         engine.name,

@@ -5,11 +5,14 @@ Source: SageMaker developer guide, "SageMaker AI Managed Warm Pools".
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,21 @@ class WarmPool:
     def cache(self, host: str) -> Path:
         """The folder that stays on a host."""
         return self.directory / host
+
+    @contextmanager
+    def taken(self) -> Iterator[WarmPool]:
+        """A pool of this kind that no other job has, for one job and the length of a block: this one, or another."""
+        self.directory.parent.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            name = self.directory.name if number == 1 else f"{self.directory.name}-{number}"
+            with self.directory.with_name(f"{name}.lock").open("w") as lock:
+                try:
+                    # The kernel opens it again, whichever way this process ends.
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                yield replace(self, directory=self.directory.with_name(name))
+                return
 
     def open(self, hosts: tuple[str, ...]) -> bool:
         """Make it ready for a job; whether it was kept warm by an earlier one."""

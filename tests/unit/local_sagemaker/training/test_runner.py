@@ -228,6 +228,27 @@ def test_folders_for_tensorboard_are_carried_to_s3(create, run, workspace):
     assert workspace.buckets.read_bytes("s3://bucket/boards/job/tensorboard/events") == b"e"
 
 
+def test_jobs_of_a_kind_that_run_at_once_have_warm_pools_of_their_own(create, run, running, workspace):
+    """9.3, 24.8: the training jobs of a tuning job; a pool that another job has is neither shared nor emptied."""
+    warm = {"InstanceCount": 1, "InstanceType": "ml.m5.large", "KeepAlivePeriodInSeconds": 600}
+    cache = BASE + "cache = base / 'sagemaker' / 'warmpoolcache'\n"
+    waiting = f"""
+{cache}
+(cache / 'first').touch()
+print('ready', flush=True)
+while not (base / 'checkpoints' / 'go').exists():
+    time.sleep(0.05)
+assert [path.name for path in cache.iterdir()] == ['first']
+"""
+    first = running(create("import time\n" + waiting, name="first", ResourceConfig=warm))
+    wait_until(lambda: "ready" in log_of(workspace, "first"), "the first job to have its pool")
+    described = run(create(cache + "assert not list(cache.iterdir())", name="second", ResourceConfig=warm))
+    assert described["TrainingJobStatus"] == "Completed"
+    (workspace.directory_of(Kind.TRAINING_JOB, "first") / "checkpoints" / "go").touch()
+    first.join(120)
+    assert workspace.store.get(Kind.TRAINING_JOB, "first").status == "Completed"
+
+
 def test_a_warm_pool_keeps_one_folder_for_the_next_job_of_its_kind(create, run, workspace):
     """4.5, 9.2, 9.3."""
     program = BASE + (
