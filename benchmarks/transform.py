@@ -15,7 +15,6 @@ with http.client, and the mini-batches lie cut in memory. The job reads a file, 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import http.client
 import json
 import os
@@ -35,6 +34,7 @@ from local_sagemaker.engines import DockerEngine
 from local_sagemaker.hosting.endpoint import Endpoint
 from local_sagemaker.state.records import Kind
 from local_sagemaker.state.workspace import Workspace
+from local_sagemaker.transform.event_loop import run_in_loop
 from local_sagemaker.transform.pace import agree
 from local_sagemaker.transform.plan import TransformPlan, plan_transform_job
 from local_sagemaker.transform.runner import transform
@@ -119,7 +119,7 @@ def measure_job(workspace: Workspace, plan: TransformPlan, endpoint: Endpoint) -
     """Records in a second, and this process's µs of processor time for each."""
     tally = Tally()
     began, own = time.perf_counter(), time.process_time()
-    failures = asyncio.run(transform(workspace, plan, [[endpoint]], agree(plan.demands, {}), tally, lambda _: None))
+    failures = run_in_loop(transform(workspace, plan, [[endpoint]], agree(plan.demands, {}), tally, lambda _: None))
     seconds = time.perf_counter() - began
     if failures:
         raise SystemExit(str(failures))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from local_sagemaker.transform.connection import Answer, Connection, NoAnswerError, StaleError
+from local_sagemaker.transform.connection import Answer, Connection, Follow, NoAnswerError, StaleError, Take
 from local_sagemaker.transform.splitting import Body
 
 TOLD_BYTES = 200  # of an answer that says what is wrong
@@ -60,9 +60,16 @@ class Wire:
         self._caller = caller
         self._head = caller.head()
         self._connection: Connection | None = None
+        self._body: Body = b""
+        self._failed = 0
 
     async def ask(
-        self, body: Body, take: Callable[[bytes], object] | None = None, anew: Callable[[], object] | None = None
+        self,
+        body: Body,
+        *,
+        take: Take | None = None,
+        anew: Callable[[], object] | None = None,
+        follow: Follow | None = None,
     ) -> Answer:
         """Send a mini-batch until it succeeds or the retries are used up.
 
@@ -70,31 +77,52 @@ class Wire:
             body: the mini-batch.
             take: gets a good answer's body piece by piece, if it is not to be kept in memory.
             anew: called before each attempt: the pieces so far are void.
+            follow: gets a good answer as soon as it is there and may give the next mini-batch, for which everything
+                begins again; where it gives None, the answer is returned.
 
         Raises:
-            InvocationFailed: if it does not succeed.
+            InvocationFailed: if it, or the last one that followed it, does not succeed.
         """
         caller = self._caller
-        for attempt in range(caller.retries + 1):
-            if attempt:
-                await asyncio.sleep(caller.pause_seconds * 2 ** (attempt - 1))
+        self._body, self._failed = body, 0
+
+        while True:
             if anew is not None:
                 anew()
             try:
-                answer = await self._attempt(body, take)
+                answer = await self._attempt(take, follow and self._noting(follow))
             except NoAnswerError as error:
                 ended = await asyncio.to_thread(caller.has_ended)
                 if ended:
                     raise InvocationFailed(ended, is_clients=False) from None
                 said = str(error)
-                continue
-            if answer.ok:
-                return answer
-            said = f"the container answered with status {answer.status}{_told(answer)}"
-            if answer.status not in RETRIED:
-                raise InvocationFailed(said, is_clients=True)
-        times = "once" if caller.retries == 0 else f"{caller.retries + 1} times"
-        raise InvocationFailed(f"{said} (it was asked {times})", is_clients=False)
+            else:
+                if answer.ok:
+                    return answer
+                said = f"the container answered with status {answer.status}{_told(answer)}"
+                if answer.status not in RETRIED:
+                    raise InvocationFailed(said, is_clients=True)
+            await self._pause(said)
+
+    def _noting(self, follow: Follow) -> Follow:
+        """The same, which lets this object know of each mini-batch that follows."""
+
+        def go_on(answer: Answer) -> bytes | None:
+            following = follow(answer)
+            if following is not None:
+                self._body, self._failed = following, 0
+            return following
+
+        return go_on
+
+    async def _pause(self, said: str) -> None:
+        """Wait before the next attempt, if there is one."""
+        retries = self._caller.retries
+        if self._failed == retries:
+            times = "once" if retries == 0 else f"{retries + 1} times"
+            raise InvocationFailed(f"{said} (it was asked {times})", is_clients=False)
+        await asyncio.sleep(self._caller.pause_seconds * 2**self._failed)
+        self._failed += 1
 
     def close(self) -> None:
         """Close the connection, if there is one."""
@@ -102,15 +130,15 @@ class Wire:
             self._connection.close()
             self._connection = None
 
-    async def _attempt(self, body: Body, take: Callable[[bytes], object] | None) -> Answer:
+    async def _attempt(self, take: Take | None, follow: Follow | None) -> Answer:
         try:
             while True:
-                connection, is_used = self._connection, True
+                connection = self._connection
                 if connection is None or connection.is_closed:
-                    connection, is_used = await self._connect(), False
+                    connection = await self._connect()
                 with suppress(StaleError):
-                    return await connection.ask(self._head, body, self._caller.timeout_seconds, take)
-                if not is_used:
+                    return await connection.ask(self._body, take, follow)
+                if not connection.has_answered:
                     raise NoAnswerError("the container closed the connection without an answer")  # noqa: TRY301
         except BaseException:
             self.close()
@@ -120,7 +148,9 @@ class Wire:
         loop, seconds = asyncio.get_running_loop(), self._caller.timeout_seconds
         try:
             async with asyncio.timeout(seconds):
-                _, connection = await loop.create_connection(Connection, *self._caller.address)
+                _, connection = await loop.create_connection(
+                    lambda: Connection(self._head, seconds), *self._caller.address
+                )
         except TimeoutError:
             raise NoAnswerError(f"the container took no connection within {seconds:g} s") from None
         except OSError as error:

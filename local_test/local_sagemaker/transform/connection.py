@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import httptools
 
@@ -21,13 +21,16 @@ class Answer(NamedTuple):
     """A container's answer to one request."""
 
     status: int
-    content_type: str
     body: bytes
 
     @property
     def ok(self) -> bool:
         """Whether the request succeeded."""
         return 200 <= self.status < 300
+
+
+Take = Callable[[bytes], object]
+Follow = Callable[[Answer], bytes | None]
 
 
 class NoAnswerError(Exception):
@@ -39,60 +42,82 @@ class StaleError(Exception):
 
 
 class Connection(asyncio.Protocol):
-    """HTTP/1.1 on one socket, one request at a time."""
+    """HTTP/1.1 on one socket, one request at a time.
 
-    def __init__(self) -> None:
+    Args:
+        head: what every request begins with.
+        seconds: that an answer may take.
+
+    Attributes:
+        has_answered: whether there was an answer so far.
+    """
+
+    def __init__(self, head: bytes, seconds: float) -> None:
+        self._head = head
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
         self._waiting: asyncio.Future[Answer] | None = None
+        self._follow: Follow | None = None
         self._may_write: asyncio.Future[None] | None = None
         self._pieces: list[bytes] = []
-        self._take: Callable[[bytes], object] | None = None
-        self._content_type = ""
+        self._take: Take | None = None
         self._has_length = False
         self._headers_done = False
         self._answering = False
+        self._is_whole = self._keeps_alive = False
+        self._status = 0
         self._sending = False
-        self._seconds = self._deadline = 0.0
+        self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self.has_answered = False
         self.is_closed = False
 
-    async def ask(
-        self, head: bytes, body: Body, seconds: float, take: Callable[[bytes], object] | None = None
-    ) -> Answer:
-        """Send a request and wait for its answer, ``seconds`` at most.
+    async def ask(self, body: Body, take: Take | None = None, follow: Follow | None = None) -> Answer:
+        """Send a request and wait for its answer.
+
+        Args:
+            body: the request's.
+            take: gets a good answer's body piece by piece, if it is not to be kept in memory.
+            follow: gets a good answer as soon as it is there and may give the body of the next request, which is then
+                sent without a turn of the event loop. Where it gives None, the answer is returned.
 
         Raises:
             StaleError: if the other side closes the connection without a byte.
             NoAnswerError: if it closes it within its answer, answers something else than HTTP, or not in time.
         """
-        loop = asyncio.get_running_loop()
-        self._seconds, self._deadline = seconds, loop.time() + seconds
+        waiting: asyncio.Future[Answer] = self._loop.create_future()
+        self._waiting, self._follow = waiting, follow
+        self._begin(take)
         if self._timer is None:
-            self._timer = loop.call_at(self._deadline, self._look_at_the_clock)
-        waiting: asyncio.Future[Answer] = loop.create_future()
-        self._waiting = waiting
-        self._pieces = []
-        self._take = take
-        self._answering = self._headers_done = self._has_length = False
-        self._content_type = ""
-        if isinstance(body, bytes):
-            head += b"Content-Length: %d\r\n\r\n" % len(body)
-            if len(body) < COPIED_BYTES:
-                self._transport.write(head + body)
-            else:
-                self._transport.write(head)
-                self._transport.write(body)
-        else:
+            self._timer = self._loop.call_at(self._deadline, self._look_at_the_clock)
+        if callable(body):
             try:
-                await self._send_pieces(head, body())
+                await self._send_pieces(body())
             except BaseException:
                 waiting.cancel()  # nobody awaits it any more
                 raise
+        else:
+            self._send(body)
         return await waiting
 
-    async def _send_pieces(self, head: bytes, pieces: Iterator[bytes]) -> None:
+    def _begin(self, take: Take | None = None) -> None:
+        self._deadline = self._loop.time() + self._seconds
+        self._pieces = []
+        self._take = take
+        self._answering = self._headers_done = self._has_length = self._keeps_alive = False
+
+    def _send(self, body: bytes) -> None:
+        head = b"%bContent-Length: %d\r\n\r\n" % (self._head, len(body))
+        if len(body) < COPIED_BYTES:
+            self._transport.write(head + body)
+        else:
+            self._transport.write(head)
+            self._transport.write(body)
+
+    async def _send_pieces(self, pieces: Iterator[bytes]) -> None:
         self._sending = True
-        self._transport.write(head + b"Transfer-Encoding: chunked\r\n\r\n")
+        self._transport.write(self._head + b"Transfer-Encoding: chunked\r\n\r\n")
         while self._waiting is not None and not self._waiting.done():
             piece = await asyncio.to_thread(next, pieces, b"")
             if self._may_write is not None:
@@ -113,8 +138,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is connected."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of create_connection
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
@@ -124,6 +148,10 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._fail(NoAnswerError(f"the container answered something else than HTTP: {error}"))
             self.close()
+            return
+        if self._is_whole:
+            self._is_whole = False
+            self._answered()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed."""
@@ -134,7 +162,7 @@ class Connection(asyncio.Protocol):
         if self._waiting is None or self._waiting.done():
             return
         if self._headers_done and not self._has_length and exc is None:
-            self.on_message_complete()  # without a length the answer's end is the connection's
+            self._answered()  # without a length the answer's end is the connection's
         elif self._answering:
             self._fail(NoAnswerError("the container closed the connection within its answer"))
         else:
@@ -142,7 +170,7 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The socket's buffer is full."""
-        self._may_write = asyncio.get_running_loop().create_future()
+        self._may_write = self._loop.create_future()
 
     def resume_writing(self) -> None:
         """The socket's buffer has room."""
@@ -152,18 +180,16 @@ class Connection(asyncio.Protocol):
 
     # What httptools calls.
 
-    def on_header(self, name: bytes, value: bytes) -> None:
+    def on_header(self, name: bytes, _value: bytes) -> None:
         """One header."""
-        lower = name.lower()
-        if lower == b"content-type":
-            self._content_type = value.decode("latin-1")
-        elif lower in {b"content-length", b"transfer-encoding"}:
+        if name.lower() in {b"content-length", b"transfer-encoding"}:
             self._has_length = True
 
     def on_headers_complete(self) -> None:
         """All headers."""
         self._headers_done = True
-        if not 200 <= self._parser.get_status_code() < 300:
+        self._status = self._parser.get_status_code()
+        if not 200 <= self._status < 300:
             self._take = None  # what is wrong is told, not written
 
     def on_body(self, body: bytes) -> None:
@@ -174,25 +200,40 @@ class Connection(asyncio.Protocol):
             self._pieces.append(body)
 
     def on_message_complete(self) -> None:
-        """The whole answer."""
-        if self._waiting is None or self._waiting.done():
+        """The whole answer. It is looked at when the parser has returned, which makes all errors its own."""
+        self._is_whole = True
+        self._keeps_alive = self._parser.should_keep_alive()
+
+    def _answered(self) -> None:
+        waiting = self._waiting
+        if waiting is None or waiting.done():
             return
-        status = self._parser.get_status_code()
+        self.has_answered = True
         # An answer before the whole request was sent is the last one that can be told apart.
-        if not self._parser.should_keep_alive() or self._sending or self._transport.get_write_buffer_size():
+        if not self._keeps_alive or self._sending or self._transport.get_write_buffer_size():
             self.is_closed = True
             self._transport.close()
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._waiting.set_result(Answer(status, self._content_type, body))
+        answer = Answer(self._status, body)
+        if self._follow is not None and answer.ok and not self.is_closed:
+            try:
+                following = self._follow(answer)
+            except Exception as error:  # noqa: BLE001 - a fault of ours, which is raised where the answer is awaited
+                self._fail(error)
+                return
+            if following is not None:
+                self._begin()
+                self._send(following)
+                return
+        waiting.set_result(answer)
 
     def _look_at_the_clock(self) -> None:
         """One timer serves all requests of a connection: each moves the deadline, which is looked at when it fires."""
         self._timer = None
         if self._waiting is None or self._waiting.done():
             return
-        loop = asyncio.get_running_loop()
-        if loop.time() < self._deadline:
-            self._timer = loop.call_at(self._deadline, self._look_at_the_clock)
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._look_at_the_clock)
         else:
             self._fail(NoAnswerError(f"the container did not answer within {self._seconds:g} s"))
             self.close()

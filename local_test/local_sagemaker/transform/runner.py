@@ -17,6 +17,7 @@ from local_sagemaker.state.records import Kind, Record, end, fail
 from local_sagemaker.state.store import Store
 from local_sagemaker.state.workspace import Workspace
 from local_sagemaker.transform.client import Caller
+from local_sagemaker.transform.event_loop import run_in_loop
 from local_sagemaker.transform.failure import ObjectFailed
 from local_sagemaker.transform.pace import Pace, agree
 from local_sagemaker.transform.plan import InputObject, TransformPlan, plan_transform_job
@@ -53,7 +54,7 @@ def run_transform_job(
             began = time.time()
             clock = time.monotonic()
             workspace.store.change(KIND, plan.name, lambda told: told.update(TransformStartTime=began))
-            failures = asyncio.run(transform(workspace, plan, instances, pace, tally, report))
+            failures = run_in_loop(transform(workspace, plan, instances, pace, tally, report))
             report(_summary(tally, len(failures), time.monotonic() - clock))
     except StopRequestedError:
         workspace.store.change(KIND, plan.name, lambda told: end(KIND, told, "Stopped", time.time()))

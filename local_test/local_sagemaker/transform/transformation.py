@@ -17,6 +17,7 @@ from typing import BinaryIO, NamedTuple, cast
 
 from local_sagemaker.errors import UsageError
 from local_sagemaker.transform.client import Caller, InvocationFailed, Wire
+from local_sagemaker.transform.connection import Answer, Follow
 from local_sagemaker.transform.failure import ObjectFailed, records_in_words
 from local_sagemaker.transform.output import Output
 from local_sagemaker.transform.pace import Pace
@@ -158,7 +159,7 @@ class InstanceTransform:
                     await self._wait_for_room()
                     self._in_flight += 1
                     try:
-                        await self._transform(wires, work, work.batch)
+                        await self._transform(wires, ahead, work, work.batch)
                     finally:
                         self._in_flight -= 1
                         self._answered.set()
@@ -177,38 +178,64 @@ class InstanceTransform:
 
         Of objects before the last two only what was read ahead can still be early.
         """
-        while self._in_flight and sum(output.early_bytes for _, output in self._outputs[-2:]) > EARLY_BYTES:
+        while self._in_flight and self._early_bytes() > EARLY_BYTES:
             self._answered.clear()
             await self._answered.wait()
 
-    async def _transform(self, wires: Sequence[Wire], work: Work, batch: Batch) -> None:
-        output = work.output
+    def _early_bytes(self) -> int:
+        return sum([output.early_bytes for _, output in self._outputs[-2:]])
+
+    async def _transform(self, wires: Sequence[Wire], ahead: ReadAhead, work: Work, batch: Batch) -> None:
+        """Ask about a mini-batch, and about those that follow it as long as nothing has to be awaited between them."""
+
+        def follow(answer: Answer) -> bytes | None:
+            nonlocal work, batch
+            if len(answer.body) > LARGE_BYTES or self._early_bytes() > EARLY_BYTES:
+                return None
+            following = ahead.at_hand()
+            if following is None or following.batch is None or following.output.failure is not None:
+                return None
+            body = following.batch.body
+            if callable(body):
+                return None
+            ahead.take_at_hand()
+            self._count(batch)
+            self._put(work.output, batch.number, answer.body)
+            self._answered.set()
+            work, batch = following, following.batch
+            return body
+
+        processing = self._plan.data_processing
+        may_follow = len(wires) == 1 and not processing.changes_input and not processing.changes_output
         try:
-            answer = await self._ask(wires, output, batch)
+            answer = await self._ask(wires, work.output, batch, follow if may_follow else None)
         except InvocationFailed as error:
             where = records_in_words(batch.first, batch.records) if batch.records else "all records"
-            output.fail(ObjectFailed(f"{where}: {error}", "ClientError" if error.is_clients else "AlgorithmError"))
+            work.output.fail(ObjectFailed(f"{where}: {error}", "ClientError" if error.is_clients else "AlgorithmError"))
         except ObjectFailed as failure:
-            output.fail(failure)
+            work.output.fail(failure)
         except OSError as error:
-            output.fail(_unwritable(error))
+            work.output.fail(_unwritable(error))
         else:
-            self._tally.records += batch.records
-            self._tally.sent_bytes += batch.size
-            await self._keep(output, batch, answer)
+            self._count(batch)
+            await self._keep(work.output, batch, answer)
 
-    async def _ask(self, wires: Sequence[Wire], output: Output, batch: Batch) -> bytes:
+    def _count(self, batch: Batch) -> None:
+        self._tally.records += batch.records
+        self._tally.sent_bytes += batch.size
+
+    async def _ask(self, wires: Sequence[Wire], output: Output, batch: Batch, follow: Follow | None) -> bytes:
         """Send a mini-batch through the containers; what is left of the answer to be written."""
         processing, body = self._plan.data_processing, batch.body
         if callable(body):
             file = output.open()
-            await wires[0].ask(body, file.write, lambda: _empty(file))
+            await wires[0].ask(body, take=file.write, anew=lambda: _empty(file))
             output.end_line()
             return b""
         if processing.changes_input:
             body = await self._aside(processing.filter_input, batch.size, body, batch.first)
         for wire in wires:
-            body = (await wire.ask(body)).body
+            body = (await wire.ask(body, follow=follow)).body
         return body
 
     async def _keep(self, output: Output, batch: Batch, answer: bytes) -> None:
@@ -269,6 +296,14 @@ class ReadAhead:
                     self._page = page
                     self._next = asyncio.create_task(asyncio.to_thread(self._read))
         return self._page.popleft()
+
+    def at_hand(self) -> Work | None:
+        """The next one if it is read already; it stays the next one."""
+        return self._page[0] if self._page else None
+
+    def take_at_hand(self) -> None:
+        """Let the one that ``at_hand`` gave be taken."""
+        self._page.popleft()
 
     async def close(self) -> None:
         """Wait until the thread has ended, which a page in progress may take."""

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+from collections import Counter
 
 import pytest
 from local_sagemaker.api.operations import call
@@ -124,6 +125,20 @@ def test_a_container_that_fails_and_then_answers_fails_nothing(transform):
 
     done = transform({"x": ROWS}, unwell)
     assert (len(tries), done.outputs) == (4, {"x.out": b"A,1\nB,2\nC,3\n"})
+
+
+def test_every_record_has_its_own_retries(transform):
+    """15.39: three for each, whatever went before over the same connection."""
+    tries = Counter()
+
+    def often_unwell(seen):
+        tries[seen.body] += 1
+        unwell = seen.body in {b"b,2\n", b"c,3\n"} and tries[seen.body] < 4
+        return (503, "text/plain", b"not now") if unwell else upper(seen)
+
+    done = transform({"x": ROWS + b"d,4\n"}, often_unwell, split="Line", BatchStrategy="SingleRecord")
+    assert tries == {b"a,1\n": 1, b"b,2\n": 4, b"c,3\n": 4, b"d,4\n": 1}
+    assert done.outputs == {"x.out": b"A,1\nB,2\nC,3\nD,4\n"}
 
 
 @pytest.mark.parametrize(("retries", "asked"), [(0, 1), (2, 3)])
