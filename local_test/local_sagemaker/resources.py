@@ -129,7 +129,7 @@ def wait_for_end(workspace: Workspace, record: Record, limit_seconds: float | No
         if found[0].is_abandoned:
             reconcile(workspace)
             continue
-        told = told or _tell_halted(found[0])
+        told = told or tell_halted(found[0])
         if limit is not None and time.monotonic() > limit:
             raise TimedOutError(
                 f"{record.name} has not ended within {limit_seconds:g} s",
@@ -139,7 +139,8 @@ def wait_for_end(workspace: Workspace, record: Record, limit_seconds: float | No
         time.sleep(POLL_SECONDS)
 
 
-def _tell_halted(record: Record) -> bool:
+def tell_halted(record: Record) -> bool:
+    """Say what a wait is in vain for: a process that somebody suspended. Returns whether it is."""
     runner = record.runner
     if runner is None or not runner.is_halted:
         return False

@@ -12,6 +12,7 @@ from local_sagemaker.cli.number import SECONDS
 from local_sagemaker.errors import JobFailedError, TimedOutError, UsageError
 from local_sagemaker.hosting.journal import read_running
 from local_sagemaker.progress import Progress, TerminalProgress, say
+from local_sagemaker.resources import tell_halted
 from local_sagemaker.state.reconcile import reconcile
 from local_sagemaker.state.records import Kind, Record
 from local_sagemaker.state.workspace import Workspace
@@ -68,6 +69,7 @@ def wait_until_settled(workspace: Workspace, name: str, limit_seconds: float = W
         TimedOutError: if that takes longer than the limit.
     """
     start = time.monotonic()
+    told = False
     try:
         with TerminalProgress() as report:
             while True:
@@ -75,6 +77,7 @@ def wait_until_settled(workspace: Workspace, name: str, limit_seconds: float = W
                 found = workspace.store.find(Kind.ENDPOINT, name)
                 if not found or found[0].status not in UNDER_WAY:
                     return found[0] if found else None
+                told = told or tell_halted(found[0])
                 elapsed = time.monotonic() - start
                 if elapsed > limit_seconds:
                     raise TimedOutError(

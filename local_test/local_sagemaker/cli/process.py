@@ -123,7 +123,7 @@ def process(context: click.Context, /, arguments: tuple[str, ...], project: Path
         commands = describe(job, chosen)
         emit({"engine": chosen.name, "request": json_ready(request), "commands": commands}, as_json, *commands)
         return
-    reconcile(workspace, [chosen])
+    reconcile(workspace)
     create_processing_job(workspace, request, options)
     for place in outputs:
         if place.folder is not None:

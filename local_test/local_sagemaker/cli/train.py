@@ -176,7 +176,7 @@ def train(context: click.Context, /, project: Path, **given: Any) -> None:
         plan = {"engine": chosen.name, "request": wanted.request, "job": json_ready(asdict(job)), "commands": commands}
         emit(plan, as_json, *commands)
         return
-    reconcile(wanted.workspace, [chosen])
+    reconcile(wanted.workspace)
     if given["watch"]:
         if job.code is None:
             raise UsageError(f"--watch, and {project} has no code folder", "its files are watched", "leave out --watch")

@@ -85,7 +85,7 @@ def transform(project: Path, *, engine: EngineName, as_json: bool, **given: Any)
         tell_plan(wanted, as_json)
         return
     chosen = choose(engine)
-    reconcile(workspace, [chosen])
+    reconcile(workspace)
     answer = create(workspace, wanted)
     if given["detach"]:
         start_detached(workspace, engine, Kind.TRANSFORM_JOB, wanted.name)

@@ -171,7 +171,7 @@ def tune(context: click.Context, /, project: Path, **given: Any) -> None:
         commands = describe_training_job(first, chosen)
         emit({"engine": chosen.name, "request": wanted.request, "commands": commands}, as_json, *commands)
         return
-    reconcile(wanted.workspace, [chosen])
+    reconcile(wanted.workspace)
     create_tuning_job(wanted.workspace, wanted.request, wanted.options)
     if given["detach"]:
         start_detached(wanted.workspace, engine_name, KIND, wanted.name)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn, Protocol
 
 from local_sagemaker.engines import EngineName, choose_engine
-from local_sagemaker.errors import LocalSageMakerError
+from local_sagemaker.errors import LocalSageMakerError, ResourceNotFoundError, ValidationError
 from local_sagemaker.machine_faults import explain
 from local_sagemaker.progress import say, silent
 from local_sagemaker.state.records import Kind, Record, Runner, end, fail
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from local_sagemaker.engines import Engine
+    from local_sagemaker.state.store import Store
 
 # What runs a resource of each kind: RunsResource below, imported when it is needed.
 RUNS = {
@@ -92,8 +93,7 @@ def run(
             raise explained from error
         raise
     finally:
-        # A resource that was deleted while it ran has no record left.
-        ended = store.release(kind, name) if store.find(kind, name) else record
+        ended = _release(store, record)
     return ended
 
 
@@ -121,6 +121,14 @@ def start_detached(workspace: Workspace, engine: EngineName, kind: Kind, name: s
 def runner_log(workspace: Workspace, kind: Kind, name: str) -> Path:
     """Where a detached runner writes what it has to say."""
     return workspace.directory / "runners" / f"{kind}-{name}.log"
+
+
+def _release(store: Store, record: Record) -> Record:
+    """The record of a resource that nobody runs any more; as it was if it was deleted while it ran."""
+    try:
+        return store.release(record.kind, record.name)
+    except (ResourceNotFoundError, ValidationError):
+        return record
 
 
 def _function(kind: Kind) -> RunsResource:

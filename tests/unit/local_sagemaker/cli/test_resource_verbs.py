@@ -18,7 +18,7 @@ from local_sagemaker.engines import ContainerPlan, ProcessEngine
 from local_sagemaker.errors import ResourceNotFoundError, UsageError
 from local_sagemaker.hosting.alarms import Alarm, AlarmBook
 from local_sagemaker.state.records import Kind, Runner, end
-from local_sagemaker.state.workspace import Workspace
+from local_sagemaker.state.workspace import NAME_LABEL, Workspace
 
 from tests.support.processes import alive
 from tests.support.waiting import wait_until
@@ -244,6 +244,23 @@ def test_what_runs_is_ended_when_its_records_are_removed(workspace, verb):
     shutil.rmtree(workspace.directory)
     wait_until(lambda: not runner.is_alive and not alive(program_id), "the end of both")
     assert not workspace.directory.exists()
+
+
+def test_what_a_killed_job_left_on_another_engine_is_removed_by_the_next_one(workspace, make, stranger, monkeypatch):
+    removed = []
+
+    class OtherEngine(ProcessEngine):
+        def remove_all(self, labels):
+            removed.append(labels[NAME_LABEL])
+            return 1
+
+    monkeypatch.setattr("local_sagemaker.state.reconcile.answering_engines", lambda: [ProcessEngine(), OtherEngine()])
+    make("orphan")
+    workspace.store.assign(JOB, "orphan", Runner(stranger.pid, "another"))
+    (workspace.root / "code").mkdir()
+    (workspace.root / "code" / "train.py").write_text("")
+    assert run("train", ".", "--engine", "process").exit_code == 0
+    assert removed == ["orphan"]
 
 
 def test_stop_says_that_a_process_is_suspended(workspace, make, stranger):

@@ -166,6 +166,15 @@ def test_however_a_run_ends_its_record_says_so(workspace, body, status, reason):
     assert record.runner is None
 
 
+def test_what_is_deleted_while_it_ends_has_ended(workspace, monkeypatch):
+    def act(workspace, engine, record, output, report):
+        workspace.store.delete(record.kind, record.name)
+
+    monkeypatch.setattr("local_sagemaker.state.runner._function", lambda kind: act)
+    make(workspace, Kind.ENDPOINT, "one", {"EndpointStatus": "Deleting"})
+    assert run_record(workspace, RecordingEngine(), Kind.ENDPOINT, "one").name == "one"
+
+
 def test_a_run_that_is_killed_is_put_right_by_the_next_verb(workspace):
     ran = run(workspace, "import os; os.kill(os.getpid(), 9)")
     assert ran.returncode == -9
