@@ -31,6 +31,7 @@ from local_sagemaker.hosting.journal import CAPTURE_FOLDER, Journal, running_doc
 from local_sagemaker.hosting.local_options import LocalOptions
 from local_sagemaker.hosting.measurements import Measurements
 from local_sagemaker.hosting.multi_model import ModelLoader
+from local_sagemaker.hosting.open_files import allow_open_files
 from local_sagemaker.hosting.router_thread import RouterThread
 from local_sagemaker.hosting.routing import RoutingTable
 from local_sagemaker.hosting.update import Phase, Update
@@ -53,6 +54,7 @@ def run_endpoint(
     report: Callable[[str], None] = silent,
 ) -> None:
     """Bring an endpoint into service and keep it there until it is deleted; see ``state.runner``."""
+    allow_open_files()
     with EndpointService(workspace, engine, record, output, report) as service:
         if service.create():
             service.serve()
@@ -108,6 +110,7 @@ class EndpointService:
         self._capture: Capture | None = None
         self._queue: AsyncQueue | None = None
         self._is_changing = False
+        self._counts: dict[str, int] = {}  # of instances, before the change under way
         self._port = 0
 
     def __enter__(self) -> Self:
@@ -242,8 +245,27 @@ class EndpointService:
             self._begin_update(description, pending)
 
     def _change_variants(self, description: Document) -> None:
+        for variant in self._current():
+            self._counts[variant.plan.name] = variant.desired
+            variant.failed = None
         apply_desired(self._current(), description)
         self._is_changing = True
+
+    def _look_at_change(self) -> None:
+        """Whether the variants are as asked, or one of them cannot be: then it keeps the instances that it had."""
+        fleet = self._current()
+        failed = fleet.failed
+        if failed is not None:
+            for variant in fleet:
+                variant.desired = min(variant.desired, self._counts[variant.plan.name])
+            reason = f"Variant {failed.variant.name} did not get the instances that are desired: {failed.reason()}"
+            self._journal.event(reason)
+            self._endpoint.settle(fleet, reason)
+        elif fleet.is_complete:
+            self._endpoint.settle(fleet, None)
+        else:
+            return
+        self._is_changing = False
 
     def _begin_update(self, description: Document, pending: Document) -> None:
         try:
@@ -271,9 +293,8 @@ class EndpointService:
             self._finish_update(self._update)
         self._route()
         self._measurements.look(now)
-        if self._is_changing and self._current().is_complete:
-            self._endpoint.settle(self._current(), None)
-            self._is_changing = False
+        if self._is_changing:
+            self._look_at_change()
         rolling_back = self._update is not None and self._update.phase is Phase.ROLLING_BACK
         self._endpoint.tell(self._current(), **({"EndpointStatus": "RollingBack"} if rolling_back else {}))
         self._note_running()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from local_sagemaker.errors import ValidationError
+from local_sagemaker.errors import UsageError, ValidationError
 from local_sagemaker.hosting.alarms import Alarm, AlarmBook
 from local_sagemaker.hosting.measurements import read_metrics
 from local_sagemaker.state.records import Kind
@@ -96,6 +96,31 @@ def test_an_instance_that_leaves_answers_what_it_has_first(endpoint):
         wait_until(lambda: len(endpoint.engine.living()) == 1, "one container is left")
     assert {status for status, _ in answers} == {200}
     assert not sum(one.cut_off for one in endpoint.engine.containers)
+
+
+def test_a_variant_that_cannot_grow_keeps_what_it_has_and_says_why(endpoint, monkeypatch):
+    """20.3, 23.2."""
+    endpoint.model("blue")
+    endpoint.config("one", variant("blue"))
+    in_service(endpoint)
+
+    def refuse(plan):
+        raise UsageError("there is no such image", "expected one", "build it")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(endpoint.engine, "start", refuse)
+        wanted = [{"VariantName": "blue", "DesiredInstanceCount": 2, "DesiredWeight": 3.0}]
+        endpoint.ask("UpdateEndpointWeightsAndCapacities", EndpointName="digits", DesiredWeightsAndCapacities=wanted)
+        record = endpoint.wait("InService")
+    (described,) = record.description["ProductionVariants"]
+    assert "there is no such image" in record.description["FailureReason"]
+    assert (described["CurrentInstanceCount"], described["DesiredInstanceCount"]) == (1, 1)
+    assert described["CurrentWeight"] == 3.0
+    assert endpoint.invoke()[0] == 200
+    endpoint.ask("UpdateEndpointWeightsAndCapacities", EndpointName="digits", DesiredWeightsAndCapacities=wanted)
+    record = endpoint.wait("InService")
+    assert record.description["ProductionVariants"][0]["CurrentInstanceCount"] == 2
+    assert "FailureReason" not in record.description
 
 
 def test_a_dead_instance_is_replaced_and_noted(endpoint):
