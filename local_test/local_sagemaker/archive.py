@@ -6,11 +6,15 @@ import os
 import shutil
 import stat
 import tarfile
+import zlib
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from local_sagemaker.errors import UsageError
 from local_sagemaker.merge import merge
+
+MODEL = PurePosixPath("/opt/ml/model")
+PIECE_BYTES = 1 << 20
 
 
 def pack(directory: Path, archive: Path) -> Path:
@@ -40,7 +44,9 @@ def unpack(archive: Path, directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     try:
         with tarfile.open(archive, "r:*") as tar:
-            tar.extractall(directory, filter="data")
+            tar.extractall(directory, filter=_within)  # noqa: S202 - the filter keeps it inside
+            while tar.fileobj is not None and tar.fileobj.read(PIECE_BYTES):
+                pass  # the checksum stands at the end, behind what is unpacked
     except FileNotFoundError as error:
         raise UsageError(
             f"there is no file {archive}", "expected a model.tar.gz", "train first: `byoc train`"
@@ -51,13 +57,21 @@ def unpack(archive: Path, directory: Path) -> Path:
             "expected paths inside the model directory",
             "pack it again from inside of the model directory: `tar -czf model.tar.gz -C MODEL_DIR .`",
         ) from error
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise UsageError(
             f"{archive} cannot be unpacked: {error}",
             "expected a gzip-compressed tar archive",
             "pack it with `tar -czf model.tar.gz -C MODEL_DIR .`",
         ) from error
     return directory
+
+
+def _within(member: tarfile.TarInfo, place: str) -> tarfile.TarInfo | None:
+    """The standard library's filter for data; a link that names its target below /opt/ml/model stays in the model."""
+    if member.issym() and member.linkname.startswith(f"{MODEL}/"):
+        target = os.path.relpath(member.linkname, MODEL / PurePosixPath(member.name).parent)
+        member = member.replace(linkname=target, deep=False)
+    return tarfile.data_filter(member, place)
 
 
 def make_read_only(directory: Path) -> None:

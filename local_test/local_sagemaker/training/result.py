@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from local_sagemaker.archive import pack_entries
+from local_sagemaker.archive import MODEL, pack_entries
 from local_sagemaker.left_behind import read_beginning
 from local_sagemaker.merge import merge
 from local_sagemaker.state.buckets import join_uri
@@ -101,6 +102,7 @@ def collect(
     if status != "Failed":  # a failed job's model is not to be relied on, so there is none to serve by mistake
         model_data = upload(job, model.entries, "model")
         doubts += [f"/opt/ml/model: {clash}" for clash in model.clashes]
+        doubts += [f"/opt/ml/model: {doubt}" for doubt in doubtful_links(model.entries)]
     output_data = upload(job, output.entries, "output")
     codes = {end.host: end.exit_code for end in ends}
     result = TrainingResult(
@@ -145,6 +147,17 @@ def upload(job: TrainingJob, entries: Mapping[str, Path], part: Literal["model",
         if path.is_file() and not path.is_symlink():
             job.buckets.copy(join_uri(prefix, name), path)
     return place
+
+
+def doubtful_links(entries: Mapping[str, Path]) -> list[str]:
+    """The links of a model that lead out of it, in sentences."""
+    links = {name: path.readlink() for name, path in entries.items() if path.is_symlink()}
+    return [
+        f"{name!r} is a link to {str(target)!r}, which is not packed with it, and byoc serves no such archive: "
+        "copy the file instead"
+        for name, target in links.items()
+        if not PurePosixPath(os.path.normpath(MODEL / PurePosixPath(name).parent / target)).is_relative_to(MODEL)
+    ]
 
 
 def explain(job: TrainingJob, failed: HostEnd, ends: Sequence[HostEnd]) -> str:

@@ -58,6 +58,25 @@ def test_an_archive_that_would_escape_is_refused(tmp_path, member, fields):
     assert not (tmp_path / "outside").exists()
 
 
+def test_a_link_to_a_path_below_opt_ml_model_leads_there_wherever_the_model_is_unpacked(tmp_path):
+    """6.9: training programs name the best of their checkpoints so."""
+    (tmp_path / "model/best").mkdir(parents=True)
+    (tmp_path / "model/epoch-2").write_text("weights")
+    (tmp_path / "model/last").symlink_to("/opt/ml/model/epoch-2")
+    (tmp_path / "model/best/weights").symlink_to("/opt/ml/model/epoch-2")
+    unpacked = unpack(pack(tmp_path / "model", tmp_path / "model.tar.gz"), tmp_path / "there")
+    assert (unpacked / "last").read_text() == "weights"
+    assert (unpacked / "best/weights").read_text() == "weights"
+    assert str((unpacked / "best/weights").readlink()) == "../epoch-2"
+
+
+def test_a_link_that_only_begins_below_opt_ml_model_is_refused(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/out").symlink_to("/opt/ml/model/../../../etc/passwd")
+    with pytest.raises(UsageError, match="is refused"):
+        unpack(pack(tmp_path / "model", tmp_path / "model.tar.gz"), tmp_path / "there")
+
+
 def test_a_file_that_is_no_archive_is_named(tmp_path):
     (tmp_path / "m.tar.gz").write_bytes(b"not an archive")
     with pytest.raises(UsageError, match=r"m\.tar\.gz cannot be unpacked"):

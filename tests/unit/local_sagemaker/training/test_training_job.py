@@ -71,6 +71,25 @@ def test_a_job_that_ends_well_is_completed_and_collected(make_project, now):
     assert newest_model(root) == result.model_data
 
 
+def test_a_link_that_leads_out_of_the_model_is_doubted(make_project, now):
+    """6.1, 6.9: its target is not in the archive that hosting unpacks."""
+    root = make_project(
+        train="""
+        import os, pathlib
+        model = pathlib.Path(os.environ["SM_MODEL_DIR"])
+        (model / "best").symlink_to("epoch-2")
+        (model / "last").symlink_to("/opt/ml/model/epoch-2")
+        (model / "base").symlink_to("../base")
+        (model / "vocabulary").symlink_to("/usr/share/dict/words")
+    """
+    )
+    result = run_training_job(plan(root, now), ProcessEngine())
+    assert [warning.split(", ")[0] for warning in result.warnings] == [
+        "/opt/ml/model: 'base' is a link to '../base'",
+        "/opt/ml/model: 'vocabulary' is a link to '/usr/share/dict/words'",
+    ]
+
+
 def test_output_passes_byte_for_byte(make_project, now):
     root = make_project(
         train=r"""
