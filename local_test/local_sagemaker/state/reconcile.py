@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from local_sagemaker.engines import answering_engines
 from local_sagemaker.errors import LocalSageMakerError
 from local_sagemaker.state.records import FINAL, Kind, Record, end, fail
+from local_sagemaker.state.runner import runner_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 REASON = (
     "InternalServerError: the process that ran it on this machine (number {pid}) ended without a word: "
     "it was killed, or the machine was started again"
+)
+# Where the disk was full, say.
+REASON_SAID = (
+    "InternalServerError: the process that ran it on this machine (number {pid}) could not write down how it ended; "
+    "it said: {said}"
 )
 
 
@@ -64,10 +70,24 @@ def _put_right(workspace: Workspace, record: Record, engines: list[Engine]) -> R
             end(kind, description, "Stopped", time.time())
         elif kind is not Kind.ENDPOINT or description.get(kind.status_key) not in FINAL:
             pid = record.runner.pid if record.runner else 0
-            fail(kind, description, REASON.format(pid=pid), time.time())
+            said = _last_error(workspace, record)
+            reason = REASON_SAID.format(pid=pid, said=said) if said else REASON.format(pid=pid)
+            fail(kind, description, reason, time.time())
 
     store.change(kind, name, tell)
     return store.release(kind, name)
+
+
+def _last_error(workspace: Workspace, record: Record) -> str | None:
+    """What a detached job's process said last, if that was an error: its record could not be written then."""
+    if not record.kind.is_job:  # an endpoint's earlier processes wrote into the same file
+        return None
+    try:
+        lines = runner_log(workspace, record.kind, record.name).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    _, found, said = lines.rpartition("\nerror: ")
+    return " ".join(said.split()) if found else None
 
 
 def _images(store: Store, record: Record) -> Iterator[str]:

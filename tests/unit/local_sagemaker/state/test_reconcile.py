@@ -11,6 +11,7 @@ from local_sagemaker.errors import EngineMissingError
 from local_sagemaker.state.reconcile import reconcile
 from local_sagemaker.state.records import Kind, Runner
 from local_sagemaker.state.runner import run as run_record
+from local_sagemaker.state.runner import runner_log
 from local_sagemaker.state.workspace import NAME_LABEL, Workspace
 
 GONE = Runner(os.getpid(), "ended long ago")
@@ -173,6 +174,16 @@ def test_what_is_deleted_while_it_ends_has_ended(workspace, monkeypatch):
     monkeypatch.setattr("local_sagemaker.state.runner._function", lambda kind: act)
     make(workspace, Kind.ENDPOINT, "one", {"EndpointStatus": "Deleting"})
     assert run_record(workspace, RecordingEngine(), Kind.ENDPOINT, "one").name == "one"
+
+
+def test_a_job_whose_process_could_not_write_down_its_end_has_failed_for_what_it_said(workspace):
+    """1.10."""
+    make(workspace, Kind.TRAINING_JOB, "one", RUNNING)
+    log = runner_log(workspace, Kind.TRAINING_JOB, "one")
+    log.parent.mkdir()
+    log.write_text("byoc: training job one\nerror: the database is full\n  make room\n")
+    (record,) = reconcile(workspace, [RecordingEngine()])
+    assert record.description["FailureReason"].endswith("it said: the database is full make room")
 
 
 def test_a_run_that_is_killed_is_put_right_by_the_next_verb(workspace):
