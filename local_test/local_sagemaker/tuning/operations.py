@@ -18,6 +18,7 @@ from local_sagemaker.training.metrics import compile_definitions
 from local_sagemaker.tuning.completion import read_completion_criteria
 from local_sagemaker.tuning.definitions import OBJECTIVE_HYPERPARAMETER, check_limits, read_definitions
 from local_sagemaker.tuning.standing import counters, objective_value, standing, summarize, training_jobs
+from local_sagemaker.tuning.training_request import resources_of
 from local_sagemaker.tuning.warm_start import check_parents, overall_best
 
 if TYPE_CHECKING:
@@ -57,10 +58,14 @@ def create_tuning_job(
 
 
 def _completed(request: dict[str, Any]) -> dict[str, Any]:
-    """The request as it is described: each definition's static hyperparameters name its objective, as SDKs rely on."""
+    """The request as it is described: each definition names its objective and its resources, as SDKs rely on."""
     completed = {key: value for key, value in request.items() if key != "Tags"}
     objectives = [
-        {**one.document, "StaticHyperParameters": {**one.static, OBJECTIVE_HYPERPARAMETER: one.metric}}
+        {
+            **one.document,
+            "StaticHyperParameters": {**one.static, OBJECTIVE_HYPERPARAMETER: one.metric},
+            "ResourceConfig": resources_of(one.document),
+        }
         for one in read_definitions(request)
     ]
     config = {"TrainingJobEarlyStoppingType": "Off", **request["HyperParameterTuningJobConfig"]}

@@ -36,7 +36,7 @@ def training_request(definition: Definition, name: str, tuned: Mapping[str, str]
     request: dict[str, Any] = {key: document[key] for key in SAME_MEMBERS if key in document}
     request["TrainingJobName"] = name
     request["HyperParameters"] = {**definition.static, **tuned, OBJECTIVE_HYPERPARAMETER: definition.metric}
-    request["ResourceConfig"] = _resources(document)
+    request["ResourceConfig"] = resources_of(document)
     if "CheckpointConfig" in document:
         # One training job must not go on from another one's checkpoints.
         place = join_uri(document["CheckpointConfig"]["S3Uri"], name)
@@ -44,7 +44,8 @@ def training_request(definition: Definition, name: str, tuned: Mapping[str, str]
     return request
 
 
-def _resources(document: Mapping[str, Any]) -> dict[str, Any]:
+def resources_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The ResourceConfig of a definition's training jobs; of several choices of instance, the preferred one."""
     if "ResourceConfig" in document:
         return dict(document["ResourceConfig"])
     chosen = document.get("HyperParameterTuningResourceConfig", {})

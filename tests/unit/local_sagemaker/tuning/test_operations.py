@@ -41,6 +41,16 @@ def test_the_static_hyperparameters_that_are_described_name_the_objective(worksp
     assert definition["StaticHyperParameters"] == {**static, "_tuning_objective_metric": "loss"}
 
 
+def test_resources_that_are_given_for_tuning_are_described_as_those_of_training_too(workspace, make_request):
+    """24.5: a client that attaches to the tuning job reads them there, though it writes them here."""
+    request = make_request()
+    resources = request["TrainingJobDefinition"].pop("ResourceConfig")
+    request["TrainingJobDefinition"]["HyperParameterTuningResourceConfig"] = resources
+    call(workspace, "CreateHyperParameterTuningJob", request)
+    definition = call(workspace, "DescribeHyperParameterTuningJob", NAME)["TrainingJobDefinition"]
+    assert definition["ResourceConfig"] == definition["HyperParameterTuningResourceConfig"] == resources
+
+
 def test_a_name_is_used_once(workspace, make_request):
     """23.1."""
     call(workspace, "CreateHyperParameterTuningJob", make_request())
