@@ -27,13 +27,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from local_sagemaker.engines import Engine, choose_engine
 from local_sagemaker.state.records import Kind, Record, Runner
 from local_sagemaker.state.workspace import WORKSPACE_LABEL, Workspace
-from machine import describe_machine, publish, table
+from machine import describe_hardware, publish, table
 
 REPORT = Path(__file__).with_name("kills.md")
 NAME = "victim"
@@ -41,6 +42,15 @@ WORKS_SECONDS = 1.0
 LIMIT_SECONDS = 120.0
 LATE_SECONDS = 30.0
 KILLED = "was killed"
+HEADER = (
+    "what runs: what is killed",
+    "moments",
+    "how it ended, as `byoc ps` says",
+    "late",
+    "broken",
+    "measured",
+    "load",
+)
 TRAIN = f"""
 import os, pathlib, time
 end = time.monotonic() + {WORKS_SECONDS}
@@ -522,16 +532,22 @@ def cases(bench: Bench, moments: int) -> dict[str, Callable[[], Tally]]:
     return found
 
 
-def show(tallies: list[dict[str, Any]]) -> str:
-    """The table, and what a case has to say beyond it."""
-    header = ("what runs: what is killed", "moments", "how it ended, as `byoc ps` says", "late", "broken")
-    rows = []
-    for tally in tallies:
-        ends = ", ".join(f"{count} {end}" for end, count in sorted(tally["ends"].items()) if count)
-        moments = sum(tally["ends"].values())
-        rows.append((tally["case"], str(moments), ends, str(tally["late"]), str(len(tally["broken"]))))
-    notes = [f"{tally['case']}: {note}." for tally in tallies for note in tally["notes"]]
-    return "\n\n".join([table(header, rows), *notes])
+def show(kept: list[dict[str, Any]]) -> str:
+    """For each machine and engine a table, and what a case has to say beyond it."""
+    parts = ["# Kills at random moments"]
+    for setting in dict.fromkeys((one["machine"], one["engine"]) for one in kept):
+        tallies = [tally for one in kept if (one["machine"], one["engine"]) == setting for tally in one["tallies"]]
+        parts.append(f"On {setting[0]}. Engine: {setting[1]}. The load is the average before and after a case.")
+        parts.append(table(HEADER, map(_row, tallies)))
+        parts += [f"{tally['case']}: {note}." for tally in tallies for note in tally["notes"]]
+    return "\n\n".join(parts)
+
+
+def _row(tally: dict[str, Any]) -> tuple[str, ...]:
+    ends = ", ".join(f"{count} {end}" for end, count in sorted(tally["ends"].items()) if count)
+    load = " to ".join(f"{load:.1f}" for load in tally["load"])
+    figures = (sum(tally["ends"].values()), ends, tally["late"], len(tally["broken"]), tally["measured"], load)
+    return (tally["case"], *map(str, figures))
 
 
 def main() -> int:
@@ -547,21 +563,23 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help=f"Write {REPORT.name}.")
     arguments = parser.parse_args()
     kept = [json.loads(file.read_text(encoding="utf-8")) for file in arguments.report or ()] or [_measure(arguments)]
-    text = "\n\n".join(["# Kills at random moments", *(f"{one['machine']}\n\n{show(one['tallies'])}" for one in kept)])
-    publish(text, REPORT, write=arguments.write)
+    publish(show(kept), REPORT, write=arguments.write)
     return 1 if any(tally["broken"] for one in kept for tally in one["tallies"]) else 0
 
 
 def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    load, engine = os.getloadavg()[0], choose_engine(arguments.engine)
+    engine = choose_engine(arguments.engine)
     bench = Bench(arguments.engine, arguments.image, random.Random(arguments.seed), engine)  # noqa: S311 - moments
     tallies: list[dict[str, Any]] = []
     for name, case in cases(bench, arguments.moments).items():
         if arguments.case and not any(part in name for part in arguments.case):
             continue
-        tallies.append(vars(case()))
+        load = os.getloadavg()[0]
+        counted = vars(case())
+        measured = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+        tallies.append({**counted, "measured": measured, "load": (load, os.getloadavg()[0])})
         print(json.dumps(tallies[-1]), file=sys.stderr, flush=True)
-        kept = {"machine": f"{describe_machine(load)} Engine: {arguments.engine}.", "tallies": tallies}
+        kept = {"machine": describe_hardware(), "engine": arguments.engine, "tallies": tallies}
         if arguments.keep:
             arguments.keep.write_text(json.dumps(kept), encoding="utf-8")
     return kept

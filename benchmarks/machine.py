@@ -21,14 +21,21 @@ def ask_docker(*arguments: str) -> str:
 
 def describe_machine(load_before: float) -> str:
     """One paragraph: date, machine and versions; ``load_before`` is the load average when the run began."""
+    return (
+        f"Measured {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {describe_hardware()}. "
+        f"Load average {load_before:.2f} before and {os.getloadavg()[0]:.2f} after the run."
+    )
+
+
+def describe_hardware() -> str:
+    """The machine and its versions, without a time."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     engine = ask_docker("version", "--format", "{{.Server.Version}}")
     driver = ask_docker("info", "--format", "{{.Driver}}")
     return (
-        f"Measured {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {os.cpu_count()} cores and {memory:.0f} GiB of memory "
-        f"({platform.machine()}), {platform.freedesktop_os_release()['PRETTY_NAME']}, Docker {engine} ({driver}), "
-        f"Python {platform.python_version()} on the machine. "
-        f"Load average {load_before:.2f} before and {os.getloadavg()[0]:.2f} after the run."
+        f"{os.cpu_count()} cores and {memory:.0f} GiB of memory ({platform.machine()}), "
+        f"{platform.freedesktop_os_release()['PRETTY_NAME']}, Docker {engine} ({driver}), "
+        f"Python {platform.python_version()} on the machine"
     )
 
 
