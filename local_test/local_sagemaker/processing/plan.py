@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from local_sagemaker.engines.base import BASE_DIR, ContainerPlan, Limits, Mount, NetworkPlan
 from local_sagemaker.errors import ValidationError
@@ -104,7 +105,7 @@ class ProcessingJob:
 
     def written(self, output: Output, host: str) -> Path:
         """Where a host's output lies on this machine."""
-        return self.host_directory(host) / "outputs" / output.name
+        return self.host_directory(host) / "outputs" / folder_name(output.name)
 
 
 def plan_processing_job(request: Mapping[str, Any], workspace: Workspace, options: LocalOptions) -> ProcessingJob:
@@ -178,10 +179,20 @@ def _check(job: ProcessingJob) -> None:
     for name, target in named:
         if not target.startswith(f"{PROCESSING_DIR}/") or ".." in target.split("/"):
             raise ValidationError(f"LocalPath {target} of {name} must begin with {PROCESSING_DIR}/")
+    for names in ([one.channel.name for one in job.inputs], [one.name for one in job.outputs]):
+        for name in names:
+            if names.count(name) > 1:
+                raise ValidationError(f"Names must be unique: {name} is there {names.count(name)} times")
     targets = [target.rstrip("/") for _, target in named]
     for target in targets:
         if targets.count(target) > 1:
             raise ValidationError(f"LocalPath {target} is that of several inputs or outputs")
+
+
+def folder_name(name: str) -> str:
+    """A folder for an input or an output, whose name may be any text."""
+    quoted = quote(name, safe=" ")
+    return quoted.replace(".", "%2E") if not quoted.strip(".") else quoted
 
 
 def plan_network(job: ProcessingJob) -> NetworkPlan | None:
@@ -225,7 +236,7 @@ def plan_mounts(job: ProcessingJob, host: str) -> tuple[Mount, ...]:
 
 def plan_input(job: ProcessingJob, host: str, one: Input) -> Mount:
     """How a host sees an input: what it changes there is laid over, and not written to the user's folder."""
-    directory, name = job.host_directory(host), one.channel.name
+    directory, name = job.host_directory(host), folder_name(one.channel.name)
     source, changes = job.own_folder(one, host) or directory / "inputs" / name, directory / "changes" / name
     if SEPARATORS & set(f"{source}{changes}"):
         return Mount(source, one.target, read_only=True)

@@ -108,6 +108,7 @@ def _read_channel(document: Mapping[str, Any], default_mode: Mode) -> Channel:
 def _check(channel: Channel) -> None:
     """Raise ValidationError for what the model of the service lets through and the service does not."""
     wrong = {
+        "the name leads out of /opt/ml/input/data": not channel.name.strip("."),
         "RecordWrapperType RecordIO needs the input mode Pipe": channel.record_wrapper == "RecordIO"
         and channel.mode != "Pipe",
         "CompressionType Gzip needs the input mode Pipe": channel.compression == "Gzip" and channel.mode != "Pipe",

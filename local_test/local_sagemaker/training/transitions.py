@@ -5,6 +5,7 @@ Source: API reference, DescribeTrainingJob and SecondaryStatusTransition.
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ class RecordJournal(Journal):
     def __init__(self, store: Store, name: str) -> None:
         self._store = store
         self._name = name
-        self._seen: int | None = None
+        self._seen: tuple[int, int] | None = None
         self._must_stop = False
 
     def enter(self, status: str, message: str = "") -> None:
@@ -60,8 +61,9 @@ class RecordJournal(Journal):
 
     @property
     def must_stop(self) -> bool:
-        """Whether the status has become Stopping; asks the database only after somebody wrote. For one thread."""
-        version = self._store.data_version()
+        """Whether the status has become Stopping; asks the database only after somebody wrote."""
+        # Each thread has a connection of its own, and what two of them say of the version is not to be compared.
+        version = threading.get_ident(), self._store.data_version()
         if version != self._seen and not self._must_stop:
             self._seen = version
             found = self._store.find(Kind.TRAINING_JOB, self._name)

@@ -98,6 +98,18 @@ def test_inputs_arguments_and_outputs(make, run, outputs, workspace):
     assert workspace.buckets.read_bytes("s3://bucket/out/sum.txt") == b"--all a b c"
 
 
+@pytest.mark.parametrize("name", ["../../../out", "a/b:c", "..", "größe, 1"])
+@pytest.mark.usefixtures("data")
+def test_an_output_may_have_any_name_and_stays_in_the_jobs_directory(make, run, workspace, name):
+    """10.3."""
+    config = {"ProcessingOutputConfig": {"Outputs": [output(name, "s3://bucket/out")]}}
+    described = run(make(f"{BASE}(base / 'processing/out/report').write_text('r')", **config))
+    assert described["ProcessingJobStatus"] == "Completed"
+    assert workspace.buckets.read_bytes("s3://bucket/out/report") == b"r"
+    (written,) = (path for path in workspace.root.rglob("report") if "s3" not in path.parts)
+    assert written.is_relative_to(workspace.directory_of(Kind.PROCESSING_JOB, "job"))
+
+
 @pytest.mark.usefixtures("data")
 def test_what_a_job_does_to_its_input_stays_its_own(make, run, workspace):
     run(make(BASE + '(base / "processing" / "in" / "a.csv").write_text("changed")'))
@@ -236,6 +248,10 @@ def test_a_host_sees_its_part_of_a_sharded_input(make, workspace, data):
         (
             {"ProcessingOutputConfig": {"Outputs": [output("o", "s3://b/o", path=IN)]}},
             "is that of several inputs or outputs",
+        ),
+        (
+            {"ProcessingOutputConfig": {"Outputs": [output("o", "s3://b/o"), output("o", "s3://b/p", path=OUT + "2")]}},
+            "o is there 2 times",
         ),
     ],
 )

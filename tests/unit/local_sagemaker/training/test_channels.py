@@ -42,6 +42,7 @@ def test_fast_file_channels_are_called_file_and_a_content_type_is_told_only_when
         (channel(source={"S3DataType": "AugmentedManifestFile"}), "AugmentedManifestFile needs the input mode Pipe"),
         (channel(InputMode="Pipe", source={"S3DataType": "AugmentedManifestFile"}), "needs AttributeNames"),
         (channel(source={"S3DataType": "Converse"}), "Converse is not played here"),
+        ({**channel(), "ChannelName": ".."}, "leads out of /opt/ml/input/data"),
         ({"ChannelName": "x", "DataSource": {"FileSystemDataSource": {}}}, "only S3DataSource is played here"),
     ],
 )
