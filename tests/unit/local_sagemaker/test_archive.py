@@ -92,6 +92,18 @@ def test_a_cut_off_archive_is_reported(tmp_path):
         unpack(tmp_path / "cut.tar.gz", tmp_path / "served")
 
 
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_a_damaged_archive_is_reported_even_where_it_can_be_unpacked(tmp_path, share):
+    """13.6."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_bytes(b"".join(b"%d," % number for number in range(60_000)))
+    damaged = bytearray(pack(tmp_path / "model", tmp_path / "m.tar.gz").read_bytes())
+    damaged[int(len(damaged) * share)] ^= 0x55
+    (tmp_path / "damaged.tar.gz").write_bytes(damaged)
+    with pytest.raises(UsageError, match="cannot be unpacked"):
+        unpack(tmp_path / "damaged.tar.gz", tmp_path / "served")
+
+
 def test_a_read_only_tree_can_be_removed(tmp_path):
     (tmp_path / "tree" / "below").mkdir(parents=True)
     (tmp_path / "tree" / "below" / "file").touch()
