@@ -21,6 +21,21 @@ VOLUME_GB = 30
 DEFAULT_MAX_RUNTIME_SECONDS = 86400
 GUIDES_VALUE = 256
 GUIDES_KEEP_ALIVE = 3600
+# What the service takes and a job on this machine does without.
+NOT_PLAYED = {
+    "DebugRuleConfigurations": "no rule is evaluated; tensors go where DebugHookConfig says",
+    "EnableInterContainerTrafficEncryption": "what hosts send each other does not leave this machine",
+    "ExperimentConfig": "no experiment is kept",
+    "InfraCheckConfig": "there is no hardware of the platform to be checked",
+    "MlflowConfig": "no run is kept",
+    "ModelPackageConfig": "no model package is made of the model",
+    "ProfilerConfig": "no profile is taken",
+    "ProfilerRuleConfigurations": "no rule is evaluated",
+    "RemoteDebugConfig": "`byoc shell` takes its place",
+    "RetryStrategy": "a job that this machine fails is not run again by itself",
+    "ServerlessJobConfig": "a job runs in the image that it names",
+    "VpcConfig": "containers are on this machine's own network",
+}
 
 
 @dataclass(frozen=True)
@@ -106,7 +121,10 @@ def flags_request(flags: TrainingFlags, workspace: Workspace, name: str, known: 
 
 
 def doubts(request: Mapping[str, Any]) -> list[str]:
-    """What the service's model allows and the developer guide does not, in sentences."""
+    """What the developer guide does not allow though the service's model does, and what is not played here.
+
+    In sentences.
+    """
     keep_alive = request.get("ResourceConfig", {}).get("KeepAlivePeriodInSeconds", 0)
     sentences = [
         f"hyperparameter {name} has {len(value)} characters; the developer guide names {GUIDES_VALUE} as the limit"
@@ -117,7 +135,18 @@ def doubts(request: Mapping[str, Any]) -> list[str]:
         sentences.append(
             f"KeepAlivePeriodInSeconds is {keep_alive}; the developer guide names {GUIDES_KEEP_ALIVE} as the limit"
         )
-    return sentences
+    return [
+        *sentences,
+        *(f"{name} is not played here: {why}" for name, why in NOT_PLAYED.items() if _asks(request, name)),
+    ]
+
+
+def _asks(request: Mapping[str, Any], name: str) -> bool:
+    """Whether a request wants what a member is about, and does not only say that it does not."""
+    said = request.get(name)
+    if isinstance(said, Mapping):
+        return any(said.values()) and not said.get("DisableProfiler")
+    return bool(said)
 
 
 def _algorithm(flags: TrainingFlags, known: Mapping[str, Any]) -> dict[str, Any]:

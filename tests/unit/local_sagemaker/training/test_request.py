@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from botocore.session import get_session
 from local_sagemaker.api.validation import validate
 from local_sagemaker.engines import Limits
 from local_sagemaker.training.chaos import Interruption
 from local_sagemaker.training.cluster import parse_groups
 from local_sagemaker.training.local_options import LocalOptions, read_local_options, write_local_options
 from local_sagemaker.training.plan import make_request, plan_from_request
-from local_sagemaker.training.request import TrainingFlags, doubts
+from local_sagemaker.training.request import NOT_PLAYED, TrainingFlags, doubts
 
 EVERYTHING = TrainingFlags(
     image="digits:latest",
@@ -117,3 +118,31 @@ def test_a_documents_values_are_not_overruled_by_the_defaults_of_options(make_re
     ran = subprocess.run([*map(str, command)], capture_output=True, check=False, timeout=120)
     planned = json.loads(ran.stdout)["request"]
     assert planned == {**request, "HyperParameters": {"epochs": "6", "rate": "0.1"}}
+
+
+def test_what_is_not_played_is_said_where_a_request_wants_it(make_request):
+    """8.6: a job goes on without it."""
+    wanted = doubts(
+        make_request(
+            ProfilerConfig={"S3OutputPath": "s3://bucket/profile"},
+            VpcConfig={"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1"]},
+            EnableInterContainerTrafficEncryption=True,
+            RetryStrategy={"MaximumRetryAttempts": 2},
+        )
+    )
+    assert [sentence.split(" is not played here: ")[0] for sentence in wanted] == [
+        "EnableInterContainerTrafficEncryption",
+        "ProfilerConfig",
+        "RetryStrategy",
+        "VpcConfig",
+    ]
+
+
+def test_what_a_request_turns_off_is_not_missed(make_request):
+    off = {"ProfilerConfig": {"DisableProfiler": True}, "RemoteDebugConfig": {"EnableRemoteDebug": False}}
+    assert doubts(make_request(**off, EnableInterContainerTrafficEncryption=False)) == []
+
+
+def test_every_member_that_is_not_played_is_one_of_the_services():
+    members = get_session().get_service_model("sagemaker").operation_model("CreateTrainingJob").input_shape.members
+    assert NOT_PLAYED.keys() <= members.keys()
