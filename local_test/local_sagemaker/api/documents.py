@@ -11,6 +11,7 @@ from typing import Any
 from local_sagemaker.errors import UsageError
 
 STDIN = "-"
+BYTE_ORDER_MARK = "\ufeff"  # some editors of Windows write one
 # Members whose keys are the user's own: a value that is missing there is a mistake to be told.
 MAPS = frozenset({"HyperParameters", "StaticHyperParameters", "Environment"})
 
@@ -19,7 +20,7 @@ def read_request(path: Path) -> dict[str, Any]:
     """Read a request document; ``-`` is standard input. A name that does not end in ``.json`` may be YAML.
 
     Raises:
-        UsageError: naming path, line and column, if it cannot be read or is no object.
+        UsageError: naming path, line and column, if it cannot be read, is no object or has a key twice.
     """
     name = "standard input" if str(path) == STDIN else str(path)
     try:
@@ -29,7 +30,16 @@ def read_request(path: Path) -> dict[str, Any]:
         raise UsageError(
             f"{name} cannot be read: {reason}", "expected a request document", "correct the path"
         ) from error
-    document = _parse_json(text, name) if path.suffix == ".json" else _parse_yaml(text, name)
+    text = text.removeprefix(BYTE_ORDER_MARK)
+    try:
+        return _read_object(_parse_json(text, name) if path.suffix == ".json" else _parse_yaml(text, name), name)
+    except RecursionError:
+        raise UsageError(
+            f"{name} is nested too deeply, or in itself", "expected a request", "correct the file"
+        ) from None
+
+
+def _read_object(document: Any, name: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise UsageError(
             f"{name} is empty" if document is None else f"{name} holds a {type(document).__name__}",
@@ -65,11 +75,22 @@ def _without_nulls(value: Any) -> Any:
 
 def _parse_json(text: str, name: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         raise UsageError(
             f"{name}, line {error.lineno}, column {error.colno}: {error.msg}", "expected JSON", "correct the file"
         ) from error
+    except ValueError as error:  # a number of thousands of digits, or a key twice
+        raise UsageError(f"{name}: {error}", "expected JSON", "correct the file") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, of whose keys none may be lost in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in found if keys.count(key) > 1)!r} stands twice in an object")
+    return found
 
 
 def _parse_yaml(text: str, name: str) -> Any:
@@ -81,13 +102,13 @@ def _parse_yaml(text: str, name: str) -> Any:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise UsageError(f"{name}{where}: {error.problem}", "expected YAML or JSON", "correct the file") from error
-    except yaml.YAMLError as error:  # a character that YAML does not allow
+    except (yaml.YAMLError, ValueError) as error:  # a character that YAML does not allow, or !!int of no number
         reason = " ".join(str(error).split())
         raise UsageError(f"{name}: {reason}", "expected YAML or JSON", "correct the file") from error
 
 
 def _loader() -> Any:
-    """PyYAML's safe loader, less the rule that makes a date of ``2026-01-31`` and a truth of ``on``."""
+    """PyYAML's safe loader, less what makes a date of ``2026-01-31`` and a truth of ``on``, and takes a key twice."""
     import yaml  # noqa: PLC0415
 
     truth, left_out = "tag:yaml.org,2002:bool", {"tag:yaml.org,2002:timestamp"}
@@ -99,5 +120,15 @@ def _loader() -> Any:
             ]
             for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
         }
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            seen: set[str] = set()
+            for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} stands twice in an object", key.start_mark
+                    )
+                seen.add(key.value)
+            return super().construct_mapping(node, deep)
 
     return PlainLoader

@@ -19,6 +19,7 @@ from local_sagemaker.errors import ValidationError
 SHOWN_CHARACTERS = 200
 SHOWN_VALUES = 30
 NUMBERS = {"integer": (int,), "long": (int,), "float": (int, float), "double": (int, float)}
+BITS = {"integer": 32, "long": 64}
 # Java's classes that Python's re does not have, inside of a bracket or not.
 JAVA_CLASSES = (r"\p{L}", r"\p{Z}", r"\p{N}")
 
@@ -99,10 +100,7 @@ def _scalar(shape: Any, value: Any, path: str) -> Iterator[str]:
         if not isinstance(value, bool):
             yield _wrong_type(value, path, "true or false")
     elif kind in NUMBERS:
-        if isinstance(value, bool) or not isinstance(value, NUMBERS[kind]):
-            yield _wrong_type(value, path, "a whole number" if kind in {"integer", "long"} else "a number")
-        else:
-            yield from _range(shape, value, path, "value", value)
+        yield from _number(shape, value, path)
     elif kind == "timestamp":
         if not _is_time(value):
             yield _wrong_type(value, path, "a time, as 2026-01-31T08:00:00Z or seconds since the epoch")
@@ -113,6 +111,16 @@ def _scalar(shape: Any, value: Any, path: str) -> Iterator[str]:
         yield _wrong_type(value, path, "a string")
     else:
         yield from _string(shape, value, path)
+
+
+def _number(shape: Any, value: Any, path: str) -> Iterator[str]:
+    kind = shape.type_name
+    if isinstance(value, bool) or not isinstance(value, NUMBERS[kind]):
+        yield _wrong_type(value, path, "a whole number" if kind in BITS else "a number")
+    elif kind in BITS and not -(1 << BITS[kind] - 1) <= value < 1 << BITS[kind] - 1:
+        yield _wrong_type(value, path, f"a whole number of {BITS[kind]} bits")
+    else:
+        yield from _range(shape, value, path, "value", value)
 
 
 def _is_time(value: Any) -> bool:

@@ -37,6 +37,13 @@ def test_a_dash_is_standard_input(monkeypatch, tmp_path):
         ("job.yaml", "just words", "holds a str"),
         ("job.yaml", "# nothing yet", "job.yaml is empty"),
         ("job.yaml", "name: \x07", "#x0007"),
+        ("job.json", '{"a": 1, "b": {"c": 1, "d": 2, "c": 3}}', "the key 'c' stands twice"),
+        ("job.yaml", "a: 1\nb:\n  c: 1\n  c: 3\n", "line 4, column 3: the key 'c' stands twice"),
+        ("job.yaml", "a: &a {b: *a}", "nested too deeply, or in itself"),
+        ("job.json", "[" * 100_000, "nested too deeply"),
+        ("job.json", '{"a": ' + "9" * 5000 + "}", "job.json: "),
+        ("job.yaml", "a: !!int many", "job.yaml"),
+        ("job.yaml", "{[a]: b}", "unhashable key"),
         ("job.yaml", "a: !!python/object/apply:os.system ['true']", "line 1"),
     ],
 )
@@ -44,6 +51,22 @@ def test_what_cannot_be_read_is_told_with_its_place(tmp_path, name, text, words)
     (tmp_path / name).write_text(text)
     with pytest.raises(UsageError, match=words):
         read_request(tmp_path / name)
+
+
+@pytest.mark.parametrize(("name", "text"), [("job.json", '{"A": "1"}'), ("job.yaml", "A: '1'")])
+def test_a_byte_order_mark_is_passed_over(tmp_path, name, text):
+    """As some editors of Windows write one."""
+    (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    assert read_request(tmp_path / name) == {"A": "1"}
+
+
+def test_what_is_merged_into_an_object_may_be_said_anew(tmp_path):
+    (tmp_path / "job.yaml").write_text("a: &a {X: '1', Y: '2'}\nb: {<<: *a, Y: '3'}\nc: {<<: *a, X: '4'}\n")
+    assert read_request(tmp_path / "job.yaml") == {
+        "a": {"X": "1", "Y": "2"},
+        "b": {"X": "1", "Y": "3"},
+        "c": {"X": "4", "Y": "2"},
+    }
 
 
 def test_an_absent_file_is_told(tmp_path):

@@ -58,6 +58,10 @@ def test_a_request_that_the_service_takes_is_taken():
         ({"InputDataConfig": [{"ChannelName": "x"}]}, "Value null at 'inputDataConfig.1.member.dataSource'"),
         ({"EnableNetworkIsolation": "yes"}, "yes is a string, expected true or false"),
         ({"InputDataConfig": {}}, "expected a list"),
+        (
+            {"ResourceConfig": {**JOB["ResourceConfig"], "VolumeSizeInGB": 1 << 31}},
+            "2147483648 is a number, expected a whole number of 32 bits",
+        ),
         ({"Colour": "blue"}, 'Unknown parameter in input: "Colour", must be one of: AlgorithmSpecification'),
         ({"OutputDataConfig": {"S3OutputPath": "s3://b/", "Speed": 1}}, 'in input at "outputDataConfig": "Speed"'),
     ],
