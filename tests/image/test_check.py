@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from local_sagemaker.conformance.rule import LABEL_PREFIX
 
 from tests.support.docker import ASKING, docker
 from tests.support.places import REPOSITORY
@@ -25,9 +26,10 @@ def build(image: str):
     """Build the image of a layout; the tag."""
     tags: list[str] = []
 
-    def make(layout: str, base: str = image) -> str:
-        tags.append(f"byoc-check-{layout.replace('_', '-')}:{os.getpid()}")
-        docker("build", "--quiet", "--tag", tags[-1], "--build-arg", f"BASE={base}", str(LAYOUTS / layout))
+    def make(layout: str, base: str = image, *labels: str) -> str:
+        tags.append(f"byoc-check-{'-'.join((layout.replace('_', '-'), *labels))}:{os.getpid()}")
+        words = [word for label in labels for word in ("--label", f"{LABEL_PREFIX}{label}=true")]
+        docker("build", "--quiet", "--tag", tags[-1], "--build-arg", f"BASE={base}", *words, str(LAYOUTS / layout))
         return tags[-1]
 
     yield make
@@ -132,11 +134,37 @@ def test_server_that_does_not_train_needs_a_network_and_writes_to_its_model_is_f
 
 
 def test_conditions_that_a_strangers_training_does_not_stand_are_told_apart(build, project: Path) -> None:
-    """2.4, 2.10, 2.12, 3.4, 4.8, 4.9, 4.11."""
-    faults = "needs_network,writes_channels,reads_topology,one_host_name,strict_arguments,large_shm,writes_beside"
-    rules = [word for number in range(1, 11) for word in ("--rule", f"T{number:03d}")]
-    found = check(build("stranger", BASE), project, "--env", f"FAULTS={faults}", *rules, exit_code=4)
-    assert broken(found) == {"T003", "T004", "T005", "T006", "T007", "T009", "T010"}
+    """1.9, 1.11, 2.3, 2.4, 2.5, 2.10, 2.12, 3.4, 4.8, 4.9, 4.11, 5.1, 13.6."""
+    faults = (
+        "needs_network,writes_channels,reads_topology,one_host_name,strict_arguments,large_shm,writes_beside,"
+        "quoted_text,needs_all_keys,leader_only,no_reason,much_memory,links_model"
+    )
+    asked = (*range(1, 14), 16, 17, 18, 20, 22)
+    rules = [word for number in asked for word in ("--rule", f"T{number:03d}")]
+    found = check(build("stranger", BASE), project, "--strict", "--env", f"FAULTS={faults}", *rules, exit_code=4)
+    kept = {"T001", "T002", "T012", "T017", "T018"}
+    assert (broken(found), set(found) - broken(found)) == ({f"T{number:03d}" for number in asked} - kept, kept)
+
+
+def test_conditions_and_promises_that_a_strangers_server_does_not_keep_are_told_apart(build, project: Path) -> None:
+    """0.4, 13.2, 13.3, 13.11 to 13.13, 14.8, 15.19, 15.23, 15.30, 15.31, 15.34, 18.1."""
+    model = project / "model"
+    model.mkdir()
+    (model / "model.json").write_text("{}")
+    labels = ("accept-bind-to-port", "multi-models", "bidirectional-streaming")
+    image = build("stranger", BASE, *labels)
+    given = ["--model-data", str(model), "--payload", str(project / "payload.csv"), "--strict"]
+    faults = (
+        "writes_beside,large_shm,much_memory,not_in_batch,says_nothing,fails_at_end,helper_unwatched,leaves_dead,"
+        "well_without_model,second_port"
+    )
+    asked = (1, *range(8, 15), *range(24, 27), *range(32, 37))
+    rules = [word for number in asked for word in ("--rule", f"S{number:03d}")]
+    found = check(image, project, *given, "--env", f"FAULTS={faults}", *rules, exit_code=4)
+    kept = {"S001", "S008", "S009", "S014"}
+    assert (broken(found), set(found) - broken(found)) == ({f"S{number:03d}" for number in asked} - kept, kept)
+    fixed = ["--env", "FAULTS=fixed_port", "--startup-timeout", "3", "--rule", "S014"]
+    assert broken(check(image, project, *given, *fixed, exit_code=4)) == {"S014"}
 
 
 def begin(image: str, project: Path) -> "subprocess.Popen[bytes]":

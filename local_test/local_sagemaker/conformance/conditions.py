@@ -34,12 +34,7 @@ def impose_all(conditions: Sequence[Condition], setup: Setup) -> Setup:
 
 
 def attribute(
-    basic: str,
-    conditions: Sequence[Condition],
-    setup: Setup,
-    try_out: Callable[[Setup], Trial],
-    *,
-    fails: bool = False,
+    basic: str, conditions: Sequence[Condition], setup: Setup, try_out: Callable[[Setup], Trial]
 ) -> Iterator[Finding]:
     """Find which conditions a container does not stand.
 
@@ -48,9 +43,8 @@ def attribute(
         conditions: what it shall stand.
         setup: without any of them.
         try_out: starts a container.
-        fails: whether it was seen not to work under some of them, so that all at once need not be tried first.
     """
-    under_all = Trial(works=False) if fails else try_out(impose_all(conditions, setup))
+    under_all = try_out(impose_all(conditions, setup))
     if under_all.works:
         yield passed(basic)
         yield from (passed(condition.rule) for condition in conditions)
@@ -66,8 +60,6 @@ def attribute(
         trial = try_out(condition.impose(setup))
         broken |= not trial.works
         yield passed(condition.rule) if trial.works else violated(condition.rule, *trial.evidence)
-    if not broken and fails and try_out(impose_all(conditions, setup)).works:
-        return  # what was seen before was no fault of theirs
     if not broken:
         for condition in conditions:
             yield skipped(condition.rule, "it works under each condition alone, and not under all at once")

@@ -21,6 +21,7 @@ from local_sagemaker.conformance.setup import Setup
 
 POLL_SECONDS = 0.1
 LAST_LINES = 10
+ENDING_SECONDS = 2.0
 MOST_LINKS = 10
 # As much of a file as the kernel reads to know how to start it, and of an archive so that this is in it.
 FIRST_BYTES = 256
@@ -176,7 +177,8 @@ class Container:
 
     def kill(self, process: Process) -> bool:
         """Kill one process inside; whether that could be done."""
-        return self.execute("sh", "-c", f"kill -9 {process.pid}") is not None
+        killed = self.execute("sh", "-c", f"kill -9 {process.pid}") is not None
+        return killed or self.ended_within(ENDING_SECONDS)  # its end takes the shell with it
 
     def listeners(self) -> set[tuple[str, int]]:
         """Where TCP servers inside listen: ``all`` or ``loopback`` or ``one`` of its addresses, and the port."""

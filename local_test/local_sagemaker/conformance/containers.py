@@ -25,9 +25,11 @@ from requests.exceptions import RequestException
 
 from local_sagemaker.conformance.container import Container
 from local_sagemaker.conformance.leftovers import LABEL, remove_abandoned, runner_labels
-from local_sagemaker.conformance.setup import Setup
+from local_sagemaker.conformance.setup import Network, Setup
 from local_sagemaker.engines.gpus import parse_gpus
 from local_sagemaker.errors import EngineMissingError
+
+ISOLATED: Network = "isolated"
 
 
 class RefusedError(Exception):
@@ -117,13 +119,13 @@ class Containers:
         return f"0-{count // 2 - 1}", f"{count // 2}-{count - 1}"
 
     def network(self, name: str) -> str:
-        """A network without a way out, made when it is first asked for; its name for Docker."""
+        """A network, made when it is first asked for; its name for Docker. ``ISOLATED`` has no way out."""
         with self._lock:
             if name not in self._networks:
                 self._networks[name] = self._client.networks.create(
                     f"byoc-check-{self.session}-{name}",
                     driver="bridge",
-                    internal=True,
+                    internal=name == ISOLATED,
                     labels={LABEL: self.session, **self._labels},
                 )
         return str(self._networks[name].name)
@@ -218,7 +220,7 @@ class Containers:
             return {"network_mode": "none", "extra_hosts": {setup.hostname: "127.0.0.1"}}
         if not self.are_reached_directly:  # a network without a way out has no published ports either
             return {"network_mode": "bridge", "ports": {f"{setup.port}/tcp": ("127.0.0.1", None)}}
-        return {"network": self.network("isolated")} if setup.network == "isolated" else {"network_mode": "bridge"}
+        return {"network": self.network(ISOLATED)} if setup.network == ISOLATED else {"network_mode": "bridge"}
 
     def _fill(self, container: Any, setup: Setup) -> None:
         """Put files and copies into the container's volumes, each by the volume's own path."""

@@ -196,7 +196,7 @@ def _slow_clients(server: Server) -> Finding:
 
 def _routes(server: Server) -> Iterator[Finding]:
     parameters = ask(server.address, "GET", "/execution-parameters", timeout=PING_SECONDS * ATTEMPTS)
-    kept = parameters.status == 404 or (parameters.ok and _are_parameters(parameters.body))
+    kept = parameters.status == 404 or (parameters.ok and are_parameters(parameters.body))
     yield decided("BYOC-S028", kept, f"GET /execution-parameters: {parameters}")
     metrics = _best(
         lambda: ask(server.address, "GET", "/metrics", timeout=PING_SECONDS), lambda one: one.status in {200, 404}
@@ -204,7 +204,8 @@ def _routes(server: Server) -> Iterator[Finding]:
     yield decided("BYOC-S029", metrics.status in {200, 404}, f"GET /metrics: {metrics}")
 
 
-def _are_parameters(body: bytes) -> bool:
+def are_parameters(body: bytes) -> bool:
+    """Whether the answer to ``GET /execution-parameters`` is one that batch transform understands."""
     try:
         document = json.loads(body)
     except ValueError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -44,6 +44,7 @@ MOST_KILLED = 3
 REAPING_SECONDS = 3.0
 FEW_DEAD = 4
 OTHER_PORT = 23456
+NOT_READY = "the server does not become ready: BYOC-S001"
 ENDED = "the container ended with exit code"
 BATCH = {
     "SAGEMAKER_BATCH": "true",
@@ -75,7 +76,8 @@ class Serving:
         model: the model's folder, or None where there is none.
         capabilities: what the labels promise.
         starts: seconds of the starts that were ready, as they come.
-        failed: starts that were not, as they come: with a read-only model and little shared memory.
+        unready: why the server cannot be started at all, once that is known.
+        broken: the rules whose condition it does not stand, once that is known.
     """
 
     containers: Containers
@@ -83,7 +85,8 @@ class Serving:
     model: Path | None
     capabilities: frozenset[str] = field(default_factory=frozenset)
     starts: list[float] = field(default_factory=list)
-    failed: list[Readiness] = field(default_factory=list)
+    unready: list[str] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
 
     @property
     def setup(self) -> Setup:
@@ -125,8 +128,9 @@ class Serving:
 
     @property
     def as_deployed(self) -> Setup:
-        """As endpoints without network isolation run, with what almost every server stands."""
-        return impose_all([one for one in self.conditions if one.rule in {"BYOC-S008", "BYOC-S011"}], self.setup)
+        """As endpoints without network isolation run, but for what this server was seen not to stand."""
+        usual = {"BYOC-S008", "BYOC-S011"} - self.broken
+        return impose_all([one for one in self.conditions if one.rule in usual], self.setup)
 
 
 @dataclass
@@ -148,17 +152,12 @@ class Elsewhere:
         return elapsed - self.since > ELSEWHERE_SECONDS
 
 
-def await_ready(container: Container, limit: float | Callable[[], float]) -> Readiness:
-    """Ask /ping until it answers 200; the end of the container, or a server that stays elsewhere, ends the waiting.
-
-    Args:
-        container: just started.
-        limit: in seconds; a function is asked again and again.
-    """
+def await_ready(container: Container, limit: float) -> Readiness:
+    """Ask /ping until it answers 200; the end of the container, or a server that stays elsewhere, ends the waiting."""
     start = time.monotonic()
     last: Answer | None = None
     elsewhere = Elsewhere()
-    while (elapsed := time.monotonic() - start) < (limit() if callable(limit) else limit):
+    while (elapsed := time.monotonic() - start) < limit:
         if container.has_ended:
             ended = f"{ENDED} {container.exit_code} after {elapsed:.1f} s"
             return Readiness(ready=False, seconds=elapsed, evidence=(ended, container.last_lines()))
@@ -182,7 +181,7 @@ def await_ready(container: Container, limit: float | Callable[[], float]) -> Rea
 
 @contextmanager
 def serving(
-    containers: Containers, setup: Setup, limit: float | Callable[[], float], starts: list[float] | None = None
+    containers: Containers, setup: Setup, limit: float, starts: list[float] | None = None
 ) -> Iterator[tuple[Container, Readiness]]:
     """A server for the length of a block, once it is ready or known not to become so; ``starts`` gets its seconds."""
     with containers.started(setup) as container:
@@ -198,7 +197,10 @@ def examine_start(bench: Serving) -> Iterator[Finding]:
 
     def try_out(setup: Setup) -> Trial:
         try:
-            with serving(bench.containers, setup, bench.subject.startup_seconds) as (container, readiness):
+            with serving(bench.containers, setup, bench.subject.startup_seconds, bench.starts) as (
+                container,
+                readiness,
+            ):
                 if not readiness.ready:
                     return Trial(works=False, evidence=readiness.evidence)
                 if not further:
@@ -207,7 +209,7 @@ def examine_start(bench: Serving) -> Iterator[Finding]:
         except RefusedError as error:
             return Trial(works=False, evidence=(f"Docker does not start it: {error}",))
 
-    found = list(attribute("BYOC-S001", bench.conditions, bench.setup, try_out, fails=bool(bench.failed)))
+    found = list(attribute("BYOC-S001", bench.conditions, bench.setup, try_out))
     if not bench.containers.are_reached_directly:
         reason = "this engine's containers are reached by published ports only, which isolated ones do not have"
         found = [skipped(one.rule.id, reason) if one.rule.id == "BYOC-S009" else one for one in found]
@@ -215,8 +217,10 @@ def examine_start(bench: Serving) -> Iterator[Finding]:
     if not further and bench.model is None and ended:
         why = "it does not start without a model; give --model-data, or let the check train one"
         found = [skipped(one.rule.id, why) for one in found]
+    bench.broken.update(one.rule.id for one in found if one.outcome == "violated")
+    bench.unready.extend(() if further else [NOT_READY])
     yield from found
-    yield from further or (skipped(rule, "the server does not become ready: BYOC-S001") for rule in OF_A_READY_SERVER)
+    yield from further or (skipped(rule, NOT_READY) for rule in OF_A_READY_SERVER)
 
 
 def _examine_server(container: Container, bench: Serving) -> Iterator[Finding]:
@@ -305,8 +309,7 @@ def examine_deaths(bench: Serving) -> Iterator[Finding]:
             readiness,
         ):
             if not readiness.ready:
-                bench.failed.append(readiness)
-                yield skipped("BYOC-S025", "the server does not become ready: BYOC-S001")
+                yield skipped("BYOC-S025", NOT_READY)
                 return
             there = {one.name for one in main_processes(container.processes())}
             known = set(killed)
@@ -367,11 +370,7 @@ def examine_empty_model(bench: Serving) -> Iterator[Finding]:
         return
     setup = replace(bench.as_deployed, folders={}, read_only=(MODEL,))
     longest = bench.subject.startup_seconds
-
-    def limit() -> float:
-        # Another probe starts the server with its model meanwhile.
-        return min(longest, max(LEAST_SECONDS, MORE_THAN_USUAL * max(bench.starts, default=longest)))
-
+    limit = min(longest, max(LEAST_SECONDS, MORE_THAN_USUAL * max(bench.starts, default=longest)))
     with serving(bench.containers, setup, limit) as (container, readiness):
         if not readiness.ready:
             yield passed("BYOC-S032", "it does not become ready")

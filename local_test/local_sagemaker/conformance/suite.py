@@ -227,9 +227,16 @@ def _act(
             yield from _all_skipped(probe, "training does not work: BYOC-T001")
         else:
             work.append((probe, partial(probe.run, containers, subject, trained.end)))
-    work += [(probe, partial(probe.run, bench)) for probe in plan.serving]
-    yield from _beside_each_other(containers, [one for one in work if not one[0].alone], tell)
+    work += [(probe, partial(_serve, bench, probe)) for probe in plan.serving]
+    # What the server does not stand, and how long its start takes, is known before the others begin.
     yield from _flatten(_decide(probe, run, tell) for probe, run in work if probe.alone)
+    yield from _beside_each_other(containers, [one for one in work if not one[0].alone], tell)
+
+
+def _serve(bench: serving.Serving, probe: Probe) -> Iterator[Finding]:
+    if bench.unready:
+        return (skipped(rule, bench.unready[0]) for rule in sorted(probe.rules))
+    return probe.run(bench)
 
 
 def _beside_each_other(containers: Containers, work: Sequence[Work], tell: Tell) -> Iterator[Finding]:

@@ -82,6 +82,27 @@ def test_health_check_that_waits_for_invocations_is_found(stranger, monkeypatch)
         assert outcome(server, "S006") == "violated"
 
 
+def test_server_that_refuses_more_than_a_few_at_once_is_found(stranger, monkeypatch):
+    """15.1: sixteen clients, and room for four."""
+    monkeypatch.setenv("SECONDS", "0.05")
+    with stranger("few_at_once") as server:
+        assert outcome(server, "S031") == "violated"
+
+
+def test_parameters_of_transforms_are_counts_and_one_of_two_strategies():
+    """15.35."""
+    good = b'{"MaxConcurrentTransforms": 4, "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": 6}'
+    assert invocations.are_parameters(good)
+    for wrong in (
+        b"OK",
+        b"[]",
+        good.replace(b"4", b"true"),
+        good.replace(b"MULTI", b"MANY"),
+        good.replace(b"6", b"600"),
+    ):
+        assert not invocations.are_parameters(wrong)
+
+
 def test_slow_clients_that_block_the_health_check_are_found(stranger, one_attempt):
     """14.7: the server takes one connection at a time."""
     with stranger("single", "closes_connections", payload=None) as server:
