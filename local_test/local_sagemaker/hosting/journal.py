@@ -32,7 +32,7 @@ class Journal:
 
     directory: Path
     report: Callable[[str], None]
-    _written: str = ""
+    _written: dict[str, Any] | None = None
 
     def event(self, text: str) -> None:
         """Note what happened, with the time; a disk that is full ends nothing."""
@@ -45,10 +45,9 @@ class Journal:
 
     def now(self, document: dict[str, Any]) -> None:
         """Say how the endpoint is; written only where it changed."""
-        text = json.dumps(document, indent=2) + "\n"
-        if text != self._written:
-            write_whole(self.directory / RUNNING_FILE, text)
-            self._written = text
+        if document != self._written:
+            write_whole(self.directory / RUNNING_FILE, json.dumps(document, indent=2) + "\n")
+            self._written = document
 
     def end(self) -> None:
         """Nothing runs any more."""

@@ -49,6 +49,7 @@ class Measurements:
         self._recent: deque[tuple[float, Metrics]] = deque()
         self._older: deque[tuple[float, Metrics]] = deque()  # fewer of them: counts of a busy endpoint are large
         self._written_at = 0.0
+        self._written: Metrics | None = None
         self._point_at = time.monotonic()
         self._point: Metrics = {}
 
@@ -96,8 +97,11 @@ class Measurements:
         return self._recent[-1][1].get(key, VariantMetrics()) - before
 
     def _write(self, snapshot: Metrics) -> None:
+        if snapshot == self._written:
+            return
         total = {key: added(self._before.get(key), metrics) for key, metrics in snapshot.items()}
         write_metrics(self._file, {**self._before, **total})
+        self._written = snapshot
 
     def _add_points(self, snapshot: Metrics, timestamp: float) -> None:
         points = []

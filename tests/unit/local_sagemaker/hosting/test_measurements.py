@@ -4,7 +4,7 @@ import weakref
 
 import pytest
 from local_sagemaker.hosting.invocation_metrics import Latency, VariantMetrics
-from local_sagemaker.hosting.measurements import SNAPSHOT_SECONDS, Measurements
+from local_sagemaker.hosting.measurements import SNAPSHOT_SECONDS, Measurements, read_metrics
 
 KEY = ("blue", "1")
 
@@ -39,6 +39,21 @@ def test_a_long_life_keeps_few_snapshots(observed):
     _, _, snapshots = observed
     assert len(snapshots) == 4000
     assert sum(one() is not None for one in snapshots) < 450
+
+
+def test_counts_that_did_not_change_are_not_written_again(tmp_path):
+    """20.8."""
+    counts = [VariantMetrics(invocations=1)]
+    measurements = Measurements(tmp_path, lambda: {KEY: counts[0]}, list)
+    file = tmp_path / "metrics.json"
+    measurements.look(10.0)
+    assert read_metrics(tmp_path) == {KEY: counts[0]}
+    file.unlink()
+    measurements.look(20.0)
+    assert not file.exists()
+    counts[0] = VariantMetrics(invocations=2)
+    measurements.look(30.0)
+    assert read_metrics(tmp_path) == {KEY: counts[0]}
 
 
 @pytest.mark.parametrize("most", [1, 7, 100, 10_000])
