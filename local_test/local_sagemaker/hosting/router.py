@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -37,6 +38,8 @@ __all__ = ["AsyncAccepted", "AsyncInvocation", "Forward", "Forwarded", "Hooks", 
 ACCOUNT = "000000000000"
 PIECE_BYTES = 1 << 18
 BACKLOG = 4096
+MODEL_PATH, MODEL_QUERY = b"x-amzn-sagemaker-model-invocation-path", b"x-amzn-sagemaker-model-query-string"
+VISIBLE = re.compile(rb"[!-~]*")
 MEDIA_TYPES = {b"content-type", b"accept"}
 T = TypeVar("T")
 
@@ -364,6 +367,8 @@ class Router:
         target = call.headers.get(b"x-amzn-sagemaker-target-variant")
         variant = self.traffic.variant(self.random, self.endpoint, target)
         place = variant.choose(self.random)
+        container = place.instance.containers[0]
+        head = tunnel_head(call, container.authority)
         place.in_flight += 1
         variant.counter.in_flight += 1
 
@@ -373,8 +378,6 @@ class Router:
             self.released(place)
             connection.tunnel_closed(error)
 
-        container = place.instance.containers[0]
-        head = tunnel_head(call, container.authority)
         return Tunnel(container, head, self.limits.bidirectional_seconds, self.limits.connect_seconds, closed)
 
     def _own(self, path: bytes) -> bytes:
@@ -397,12 +400,17 @@ _objection_to_media_type = lru_cache(maxsize=256)(_objection)  # which all reque
 
 
 def tunnel_head(call: Call, host: bytes) -> bytes:
-    """The upgrade request to the container: its path, the WebSocket's headers and the API's."""
+    """The upgrade request to the container: its path, the WebSocket's headers and the API's.
+
+    Raises:
+        InvocationError: the path or the query would be more than that.
+    """
     others = dict(call.others)
-    path = b"/" + others.get(b"x-amzn-sagemaker-model-invocation-path", b"invocations-bidirectional-stream").lstrip(
-        b"/"
-    )
-    query = others.get(b"x-amzn-sagemaker-model-query-string")
+    path = b"/" + others.get(MODEL_PATH, b"invocations-bidirectional-stream").lstrip(b"/")
+    query = others.get(MODEL_QUERY)
+    for name in (MODEL_PATH, MODEL_QUERY):
+        if not VISIBLE.fullmatch(others.get(name, b"")):
+            raise invalid(f"{name.decode()} may hold visible ASCII characters only, and no space.")
     lines = [b"GET %b HTTP/1.1" % (path if query is None else path + b"?" + query), b"Host: " + host]
     lines += [b"Connection: Upgrade", b"Upgrade: websocket"]
     lines += [b"%b: %b" % (name, value) for name, value in call.others if name.startswith(b"sec-websocket")]

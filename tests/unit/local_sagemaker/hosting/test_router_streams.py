@@ -269,3 +269,18 @@ def test_a_bidirectional_stream_to_nobody_is_unavailable(containers, make_endpoi
     with pytest.raises(InvalidStatus, match="503"):
         connect(f"ws://127.0.0.1:{endpoint.port}/invocations-bidirectional-stream")
     assert endpoint.router.in_flight() == 0
+
+
+@pytest.mark.parametrize("header", ["X-Amzn-SageMaker-Model-Invocation-Path", "X-Amzn-SageMaker-Model-Query-String"])
+def test_a_path_that_would_be_more_than_a_path_is_refused(make_endpoint, websocket_container, header):
+    """15.19."""
+    from websockets.exceptions import InvalidStatus
+    from websockets.sync.client import connect
+
+    port, asked = websocket_container
+    endpoint = bidirectional(make_endpoint, port)
+    url = f"ws://127.0.0.1:{endpoint.port}/invocations-bidirectional-stream"
+    with pytest.raises(InvalidStatus, match="400"):
+        connect(url, additional_headers={header: "a HTTP/1.0"})
+    assert not asked
+    assert endpoint.router.in_flight() == 0
