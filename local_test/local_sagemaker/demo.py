@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import subprocess
 import sys
 import tarfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,10 +24,19 @@ from local_sagemaker.engines import Engine
 from local_sagemaker.errors import JobFailedError
 from local_sagemaker.hosting.endpoint import Endpoint, plan_endpoint, running_endpoint
 from local_sagemaker.image import build_image, image_exists
+from local_sagemaker.names import make_job_name
 from local_sagemaker.progress import TerminalProgress, silent
 from local_sagemaker.project import read_project
+from local_sagemaker.state.records import Kind
+from local_sagemaker.state.runner import run
+from local_sagemaker.state.workspace import Workspace
 from local_sagemaker.template import init_project
-from local_sagemaker.training.job import TrainingResult, plan_training_job, run_training_job
+from local_sagemaker.training.cluster import INSTANCE_TYPE
+from local_sagemaker.training.local_options import LocalOptions
+from local_sagemaker.training.operations import create_training_job
+from local_sagemaker.training.plan import make_options, make_request
+from local_sagemaker.training.request import DEFAULT_MAX_RUNTIME_SECONDS, TrainingFlags
+from local_sagemaker.training.result import read_result
 
 REQUIRED_ACCURACY = 0.97
 BATCH = 64
@@ -47,6 +55,7 @@ class DemoOutcome:
         accuracy: share of the held-out images that the endpoint named right.
         agreement: whether the JSON and CSV requests got the same answers as the NPY ones.
         requests: how many requests were sent.
+        training: the training job's ``job.json``.
     """
 
     project: Path
@@ -56,7 +65,7 @@ class DemoOutcome:
     requests: int
     confusion: Integers
     drawing: str
-    training: TrainingResult
+    training: Mapping[str, Any]
     learning_curve: Path
     seconds: dict[str, float]
 
@@ -73,7 +82,7 @@ class DemoOutcome:
             "confusion_matrix": self.confusion.tolist(),
             "seconds": self.seconds,
             "learning_curve": str(self.learning_curve),
-            "training_job": self.training.document(),
+            "training_job": self.training,
         }
 
     def text(self) -> str:
@@ -85,7 +94,7 @@ class DemoOutcome:
             f"accuracy on held-out images: {self.accuracy:.4f} ({right} of {total}, in {self.requests} requests; "
             f"JSON, CSV and NPY {'agree' if self.agreement else 'DISAGREE'})"
         )
-        files = (self.training.model_data, self.training.output_data, self.training.log_file, self.learning_curve)
+        files = (*(self.training[name] for name in ("model_data", "output_data", "log_file")), self.learning_curve)
         artifacts = "artifacts:\n" + "\n".join(f"  {file}" for file in files)
         timings = f"time on the {self.engine} engine:\n{stages}"
         return "\n\n".join((self.drawing, format_confusion(self.confusion), measured, timings, artifacts))
@@ -96,7 +105,7 @@ class DemoOutcome:
             raise JobFailedError(
                 f"accuracy {self.accuracy:.4f} on the held-out images",
                 f"expected at least {REQUIRED_ACCURACY}",
-                f"see the training log: {self.training.log_file}",
+                f"see the training log: {self.training['log_file']}",
             )
         if not self.agreement:
             raise JobFailedError(
@@ -156,11 +165,12 @@ def run_demo(
     with watch.stage("train"):
         training = train(project, engine, image, output, report)
     images, labels = load_digits(project / "test" / "digits.npz")
-    plan = plan_endpoint(project / ".byoc", training.directory / "model.tar.gz", image, session=uuid.uuid4().hex)
+    directory = Path(training["directory"])
+    plan = plan_endpoint(project / ".byoc", directory / "model.tar.gz", image, session=uuid.uuid4().hex)
     report("starting an endpoint with the model")
     start = time.monotonic()
     # The endpoint's log goes to a file: a person wants to see the answers, not the requests.
-    log_file = training.directory / "endpoint-logs.txt"
+    log_file = directory / "endpoint-logs.txt"
     with running_endpoint(plan, engine, None, TerminalProgress(), log_file) as endpoint:
         watch.seconds["start"] = round(time.monotonic() - start, 2)
         with watch.stage("predict"):
@@ -170,7 +180,7 @@ def run_demo(
     watch.seconds["stop"] = round(time.monotonic() - stopping, 2)
     predictions = probabilities.argmax(axis=1)
     curve = project / "learning-curve.png"
-    draw_learning_curve(read_history(training.directory / "output.tar.gz"), curve)
+    draw_learning_curve(read_history(directory / "output.tar.gz"), curve)
     return DemoOutcome(
         project=project,
         engine=engine.name,
@@ -208,17 +218,32 @@ def prepare_data(project: Path, report: Callable[[str], None]) -> None:
 
 def train(
     project: Path, engine: Engine, image: str, output: BinaryIO | None, report: Callable[[str], None]
-) -> TrainingResult:
-    """Run the training job; raises JobFailedError unless it completes."""
-    job = plan_training_job(
-        read_project(project), os.environ, datetime.now().astimezone(), image=image, session=uuid.uuid4().hex
+) -> dict[str, Any]:
+    """Run the training job, which has its record as any other; returns its ``job.json``.
+
+    Raises:
+        JobFailedError: unless it completes.
+    """
+    workspace, read = Workspace.of(project), read_project(project)
+    flags = TrainingFlags(
+        image=image,
+        hyperparameters=read.hyperparameters,
+        channels=dict(read.channels),
+        hosts=1,
+        instance_type=INSTANCE_TYPE,
+        max_runtime_seconds=DEFAULT_MAX_RUNTIME_SECONDS,
     )
-    result = run_training_job(job, engine, output, report)
-    if result.status != "Completed":
+    name = make_job_name(read.root.name, datetime.now().astimezone())
+    request = make_request(flags, workspace, name)
+    create_training_job(workspace, request, make_options(flags, LocalOptions(read.code, session=uuid.uuid4().hex)))
+    record = run(workspace, engine, Kind.TRAINING_JOB, name, output, report)
+    directory = workspace.directory_of(Kind.TRAINING_JOB, name)
+    result = read_result(directory)
+    if result is None or record.status != "Completed":
         raise JobFailedError(
-            f"training job {result.job_name}: {result.status}",
-            result.failure_reason or result.secondary_status,
-            f"the log is {result.log_file}",
+            f"training job {name}: {record.status}",
+            record.description.get("FailureReason", record.description.get("SecondaryStatus", "")),
+            f"the log is {directory / 'logs.txt'}",
         )
     return result
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -129,6 +130,7 @@ def check(  # noqa: PLR0917 - click passes each by name
         startup_seconds=startup_timeout,
         training_seconds=training_timeout,
     )
+    _check_place(junit)
     report = _examine(subject, rules, dry_run, as_json)
     if report is None:
         return
@@ -183,6 +185,17 @@ def _payload(payload: Path | None, content_type: str | None) -> Payload | None:
     if payload is None:
         return None
     return Payload(read_payload(payload), content_type or guess_content_type(payload))
+
+
+def _check_place(report: Path | None) -> None:
+    """Raise UsageError where no report can be written, before minutes go by; folders that lack are made later."""
+    if report is None:
+        return
+    there = next(folder for folder in report.absolute().parents if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UsageError(
+            f"--junit {report}: nothing can be written in {there}", "expected a folder of your own", "name another"
+        )
 
 
 def _existing(path: Path | None, option: str) -> Path | None:

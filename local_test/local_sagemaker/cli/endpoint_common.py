@@ -9,7 +9,7 @@ import click
 
 from local_sagemaker.cli.names_of_resources import names_of
 from local_sagemaker.cli.number import SECONDS
-from local_sagemaker.errors import JobFailedError, TimedOutError, UsageError
+from local_sagemaker.errors import JobFailedError, TimedOutError, UsageError, ValidationError
 from local_sagemaker.hosting.journal import read_running
 from local_sagemaker.progress import Progress, TerminalProgress, say
 from local_sagemaker.resources import tell_halted
@@ -39,15 +39,22 @@ def open_workspace(project: Path) -> Workspace:
     return workspace
 
 
+def endpoints(workspace: Workspace) -> list[Record]:
+    """The project's endpoints, the newest first; a project where nothing was done yet is left as it is."""
+    return workspace.store.find(Kind.ENDPOINT) if workspace.database.exists() else []
+
+
 def which(workspace: Workspace, name: str | None) -> str:
     """The endpoint of a name, or the only one.
 
     Raises:
         UsageError, ValidationError: if it is not clear which, or there is none.
     """
+    found = [record.name for record in endpoints(workspace)]
+    if name in found:
+        return name
     if name is not None:
-        return workspace.store.get(Kind.ENDPOINT, name).name
-    found = [record.name for record in workspace.store.find(Kind.ENDPOINT)]
+        raise ValidationError(f'Could not find endpoint "{name}".', "see `byoc endpoint ls`, or give --project")
     if len(found) != 1:
         raise UsageError(
             f"the project has {len(found)} endpoints{': ' if found else ''}{', '.join(sorted(found))}",

@@ -15,6 +15,7 @@ from local_sagemaker.cli.endpoint_common import (
     WAIT_SECONDS,
     describe_record,
     detach_option,
+    endpoints,
     fail_unless_in_service,
     lines_of,
     name_argument,
@@ -125,7 +126,7 @@ def create(  # noqa: PLR0917 - click passes each by name
     MODEL is a model's name, a training job's name, a folder, a model.tar.gz, or an s3:// address of the local buckets.
     """
     workspace = open_workspace(project)
-    if workspace.store.find(Kind.ENDPOINT, name):
+    if name in {record.name for record in endpoints(workspace)}:
         raise ValidationError(f'Cannot create already existing endpoint "{name}".', "give another name, or delete it")
     models, document, rest = _documents(
         workspace, name, (variants, shadows, instances, capture, image, environment, request_file)

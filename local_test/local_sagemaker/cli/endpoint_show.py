@@ -9,6 +9,7 @@ import click
 from local_sagemaker.api.operations import call
 from local_sagemaker.cli.endpoint_common import (
     describe_record,
+    endpoints,
     fail_unless_in_service,
     lines_of,
     name_argument,
@@ -31,7 +32,8 @@ from local_sagemaker.state.records import Kind
 def describe(name: str | None, project: Path, as_json: bool) -> None:
     """Say how endpoint NAME (default: the only one) is: as the API does, and under Local what this machine adds."""
     workspace = open_workspace(project)
-    record = workspace.store.get(Kind.ENDPOINT, which(workspace, name))
+    name = which(workspace, name)
+    record = workspace.store.get(Kind.ENDPOINT, name)
     emit(describe_record(workspace, record), as_json, *lines_of(workspace, record))
 
 
@@ -41,9 +43,10 @@ def describe(name: str | None, project: Path, as_json: bool) -> None:
 def ls(project: Path, as_json: bool) -> None:
     """List the project's endpoints, the newest first."""
     workspace = open_workspace(project)
-    records = workspace.store.find(Kind.ENDPOINT)
+    records = endpoints(workspace)
     lines = [line for record in records for line in lines_of(workspace, record)]
-    emit(call(workspace, "ListEndpoints", {"MaxResults": 100}), as_json, *lines)
+    listed = call(workspace, "ListEndpoints", {"MaxResults": 100}) if records else {"Endpoints": []}
+    emit(listed, as_json, *lines)
 
 
 @click.command(cls=Verb, examples=("byoc endpoint wait digits",))

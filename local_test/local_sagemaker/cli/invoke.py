@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from local_sagemaker.cli.endpoint_common import which
 from local_sagemaker.cli.names_of_resources import names_of
 from local_sagemaker.cli.number import SECONDS
 from local_sagemaker.cli.options import project_option
@@ -104,9 +105,7 @@ def invoke(  # noqa: PLR0917 - click passes each by name
         sent, accept, custom_attributes, variant, target_model, target_container, inference_id, session
     )
     workspace = Workspace.of(project)
-    address = read_url(
-        workspace.directory_of(Kind.ENDPOINT, workspace.store.get(Kind.ENDPOINT, endpoint).name), endpoint
-    )
+    address = read_url(workspace.directory_of(Kind.ENDPOINT, which(workspace, endpoint)), endpoint)
     if repeat is not None:
         _print_repetition(send_many(address, endpoint, body, options, repeat, concurrency, timeout))
         return

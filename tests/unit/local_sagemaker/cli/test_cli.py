@@ -23,6 +23,7 @@ def byoc(*arguments, **options):
         (("logs",), 2, b"see `byoc logs --help`"),
         (("train", ".", "--max-runtime", "nan"), 2, b"'nan' is not a finite number"),
         (("serve", ".", "--startup-timeout", "inf"), 2, b"'inf' is not a finite number"),
+        (("check", "an-image", "--junit", "/dev/null/report.xml"), 2, b"nothing can be written in /dev/null"),
         (("endpoint", "alarm", "--remove"), 2, b"--remove without a name"),
         (("train", ".", "--hyperparameter", "epochs"), 2, b"expected KEY=VALUE"),
         (("train", ".", "--engine", "process", "--network", "none"), 2, b"cannot be isolated"),

@@ -15,7 +15,7 @@ from local_sagemaker.cli import byoc
 from local_sagemaker.cli.endpoint_common import wait_until_settled
 from local_sagemaker.cli.ps import age
 from local_sagemaker.engines import ContainerPlan, ProcessEngine
-from local_sagemaker.errors import ResourceNotFoundError, UsageError
+from local_sagemaker.errors import ResourceNotFoundError, UsageError, ValidationError
 from local_sagemaker.hosting.alarms import Alarm, AlarmBook
 from local_sagemaker.state.records import Kind, Runner, end
 from local_sagemaker.state.workspace import NAME_LABEL, Workspace
@@ -146,6 +146,16 @@ def test_ps_removes_the_containers_of_a_project_whose_records_are_gone(workspace
 
 def test_ps_of_a_project_where_nothing_was_done_makes_no_files(workspace):
     assert "nothing runs in" in run("ps").stdout
+    assert not workspace.directory.exists()
+
+
+def test_looking_for_endpoints_where_nothing_was_done_makes_no_files(workspace):
+    assert document("endpoint", "ls") == {"Endpoints": []}
+    (workspace.root / "rows.csv").write_text("1\n")
+    asked = (("endpoint", "describe", "a"), ("endpoint", "delete", "a"), ("invoke", "rows.csv", "--endpoint", "a"))
+    for words in asked:
+        with pytest.raises(ValidationError, match='Could not find endpoint "a"'):
+            run(*words)
     assert not workspace.directory.exists()
 
 
