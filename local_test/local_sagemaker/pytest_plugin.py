@@ -5,6 +5,7 @@ Importing this costs nothing: what the fixtures need is imported when one of the
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@contextmanager
+def _told_without_a_traceback() -> Iterator[None]:
+    """What this machine lacks is no fault of a line of ours: the test's error is its words alone."""
+    from local_sagemaker.errors import LocalSageMakerError  # noqa: PLC0415
+
+    try:
+        yield
+    except LocalSageMakerError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
 @pytest.fixture(scope="session")
 def byoc_project(pytestconfig: pytest.Config) -> Path:
     """The project directory: ``--byoc-project``, or pytest's root directory."""
@@ -46,7 +58,7 @@ def byoc_engine(pytestconfig: pytest.Config) -> Iterator[Engine]:
     """What runs containers; whatever of this run is left at the end is removed, and what a killed run left before."""
     from local_sagemaker.testing import clean_engine  # noqa: PLC0415 - paid for by those who ask
 
-    with clean_engine(pytestconfig.getoption("--byoc-engine")) as engine:
+    with _told_without_a_traceback(), clean_engine(pytestconfig.getoption("--byoc-engine")) as engine:
         yield engine
 
 
@@ -55,7 +67,8 @@ def byoc_image(pytestconfig: pytest.Config, byoc_engine: Engine, byoc_project: P
     """The image's tag: ``--byoc-image``, or one that is built from the project's Dockerfile, or from its code."""
     from local_sagemaker.testing import find_or_build_image  # noqa: PLC0415
 
-    return find_or_build_image(byoc_engine, pytestconfig.getoption("--byoc-image"), byoc_project)
+    with _told_without_a_traceback():
+        return find_or_build_image(byoc_engine, pytestconfig.getoption("--byoc-image"), byoc_project)
 
 
 @pytest.fixture(scope="session")

@@ -67,6 +67,26 @@ def test_help_lists_the_options(outer):
         assert option in output
 
 
+def test_without_docker_the_reason_is_told_without_a_traceback(outer):
+    code, output = finish(
+        outer(
+            """
+            import os
+
+            os.environ["DOCKER_HOST"] = "unix:///nowhere"
+
+            def test_it(byoc_image):
+                pass
+            """,
+            "--byoc-engine",
+            "docker",
+        )
+    )
+    assert code == 1, output
+    assert "no Docker engine answers" in output
+    assert "engines/docker.py" not in output
+
+
 def test_a_request_document_takes_the_place_of_the_project(outer):
     code, output = finish(
         outer(
