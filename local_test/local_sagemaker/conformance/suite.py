@@ -62,16 +62,16 @@ TRAINING_PROBES: tuple[Probe, ...] = (
     Probe("stop training with SIGTERM", _ids("T", 15, 21), training.examine_stop),
 )
 SERVING_PROBES: tuple[Probe, ...] = (
-    Probe("kill each of the server's processes", _ids("S", 25), serving.examine_deaths),
-    Probe("serve on another port", _ids("S", 14, 35), serving.examine_other_port),
-    Probe("serve an empty model", _ids("S", 32), serving.examine_empty_model),
-    Probe("serve many models", _ids("S", 33), serving.examine_many_models),
     Probe(
         "serve, send requests, and stop with SIGTERM",
         _ids("S", *range(1, 14), *range(15, 25), *range(26, 32), 34, 36),
         serving.examine_start,
         alone=True,
     ),
+    Probe("kill each of the server's processes", _ids("S", 25), serving.examine_deaths),
+    Probe("serve on another port", _ids("S", 14, 35), serving.examine_other_port),
+    Probe("serve an empty model", _ids("S", 32), serving.examine_empty_model),
+    Probe("serve many models", _ids("S", 33), serving.examine_many_models),
 )
 
 

@@ -1,0 +1,45 @@
+"""What Docker is asked for a container, and what becomes of its refusals."""
+
+import docker.errors
+import pytest
+from local_sagemaker.conformance.containers import Containers, RefusedError
+from local_sagemaker.conformance.setup import Setup
+from local_sagemaker.errors import EngineMissingError
+
+
+class Refusing:
+    """An engine whose containers do not start."""
+
+    def __init__(self, reason):
+        self.reason = reason
+        self.asked = {}
+        self.removed = 0
+        self.containers = self
+
+    def create(self, image, command, **options):
+        self.asked = {"image": image, "command": command, **options}
+        return self
+
+    def start(self):
+        raise docker.errors.APIError(self.reason)
+
+    def remove(self, **_):
+        self.removed += 1
+
+
+@pytest.mark.parametrize(
+    ("gpus", "reason", "error"),
+    [
+        ("all", 'could not select device driver "" with capabilities: [[gpu]]', EngineMissingError),
+        ("all", 'exec: "serve": executable file not found in $PATH', RefusedError),
+        (None, "nvidia-smi: no such file or directory", RefusedError),
+    ],
+)
+def test_want_of_a_gpu_is_no_fault_of_the_image(gpus, reason, error):
+    """22.3: the machine is to blame, and nothing is left of what did not start."""
+    client = Refusing(reason)
+    containers = Containers(client, "an-image")
+    with pytest.raises(error), containers.started(Setup(("serve",), network="none", gpus=gpus)):
+        pass
+    assert [one["Count"] for one in client.asked.get("device_requests", ())] == ([-1] if gpus else [])
+    assert client.removed == 1
