@@ -218,8 +218,11 @@ def report(measured: dict[Case, Measured], load_before: float, rounds: int) -> s
             "",
             "## Records a second",
             "",
-            "Rows of 64 numbers; the container gives each body back. The last column is the processor time for a",
-            "record of the job's own process, which other work of the machine changes little.",
+            "Rows of 64 numbers; the container gives each body back. The start of the container counts for neither.",
+            "The job reads its file, cuts it and writes the output; the client has its bodies in memory, reads each",
+            "answer to its end and drops it: wrk for single records, http.client in threads for mini-batches. Both",
+            "share the cores with the container. The last column is the processor time for a record of the job's own",
+            "process.",
             "",
             table(
                 ["requests", "job, least", "median", "most", "client, least", "median", "most", "job's own CPU, µs"],

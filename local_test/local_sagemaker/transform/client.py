@@ -124,6 +124,11 @@ class Wire:
         await asyncio.sleep(self._caller.pause_seconds * 2**self._failed)
         self._failed += 1
 
+    async def sent(self) -> None:
+        """Wait until the system has the request that is on its way, if one is."""
+        if self._connection is not None:
+            await self._connection.sent()
+
     def close(self) -> None:
         """Close the connection, if there is one."""
         if self._connection is not None:

@@ -18,10 +18,20 @@ COPIED_BYTES = 65536  # where one system call costs more than joining head and b
 
 
 class Answer(NamedTuple):
-    """A container's answer to one request."""
+    """A container's answer to one request, its body in the pieces in which it came."""
 
     status: int
-    body: bytes
+    pieces: list[bytes]
+
+    @property
+    def size(self) -> int:
+        """Of the body in bytes."""
+        return sum(map(len, self.pieces))
+
+    @property
+    def body(self) -> bytes:
+        """The whole body; of a large one a copy."""
+        return self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
 
     @property
     def ok(self) -> bool:
@@ -120,12 +130,16 @@ class Connection(asyncio.Protocol):
         self._transport.write(self._head + b"Transfer-Encoding: chunked\r\n\r\n")
         while self._waiting is not None and not self._waiting.done():
             piece = await asyncio.to_thread(next, pieces, b"")
-            if self._may_write is not None:
-                await self._may_write
+            await self.sent()
             self._transport.writelines((b"%x\r\n" % len(piece), piece, b"\r\n"))
             if not piece:
                 self._sending = False
                 return
+
+    async def sent(self) -> None:
+        """Wait until the system has what was sent so far, or next to all of it, or the connection is closed."""
+        if self._may_write is not None:
+            await asyncio.shield(self._may_write)
 
     def close(self) -> None:
         """Close the socket; an answer that is awaited does not come."""
@@ -139,6 +153,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is connected."""
         self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=COPIED_BYTES, low=0)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
@@ -213,8 +228,7 @@ class Connection(asyncio.Protocol):
         if not self._keeps_alive or self._sending or self._transport.get_write_buffer_size():
             self.is_closed = True
             self._transport.close()
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        answer = Answer(self._status, body)
+        answer = Answer(self._status, self._pieces)
         if self._follow is not None and answer.ok and not self.is_closed:
             try:
                 following = self._follow(answer)

@@ -92,7 +92,6 @@ class InstanceTransform:
                 for _ in range(self._pace.max_concurrent):
                     group.create_task(self._ask_one_after_the_other(ahead))
             await asyncio.gather(*self._finishing)
-            await asyncio.sleep(0)  # for the last of what is written later
         finally:
             await ahead.close()
             for _, output in self._outputs:
@@ -190,7 +189,7 @@ class InstanceTransform:
 
         def follow(answer: Answer) -> bytes | None:
             nonlocal work, batch
-            if len(answer.body) > LARGE_BYTES or self._early_bytes() > EARLY_BYTES:
+            if answer.size > LARGE_BYTES or self._early_bytes() > EARLY_BYTES:
                 return None
             following = ahead.at_hand()
             if following is None or following.batch is None or following.output.failure is not None:
@@ -218,39 +217,45 @@ class InstanceTransform:
             work.output.fail(_unwritable(error))
         else:
             self._count(batch)
-            await self._keep(work.output, batch, answer)
+            await self._keep(wires[-1], work.output, batch, answer)
 
     def _count(self, batch: Batch) -> None:
         self._tally.records += batch.records
         self._tally.sent_bytes += batch.size
 
-    async def _ask(self, wires: Sequence[Wire], output: Output, batch: Batch, follow: Follow | None) -> bytes:
-        """Send a mini-batch through the containers; what is left of the answer to be written."""
+    async def _ask(self, wires: Sequence[Wire], output: Output, batch: Batch, follow: Follow | None) -> Answer:
+        """Send a mini-batch through the containers; the last one's answer, as far as it is not written."""
         processing, body = self._plan.data_processing, batch.body
         if callable(body):
             file = output.open()
             await wires[0].ask(body, take=file.write, anew=lambda: _empty(file))
             output.end_line()
-            return b""
+            return Answer(200, [])
         if processing.changes_input:
             body = await self._aside(processing.filter_input, batch.size, body, batch.first)
-        for wire in wires:
-            body = (await wire.ask(body, follow=follow)).body
-        return body
+        for wire in wires[:-1]:
+            body = (await wire.ask(body)).body
+        return await wires[-1].ask(body, follow=follow)
 
-    async def _keep(self, output: Output, batch: Batch, answer: bytes) -> None:
+    async def _keep(self, wire: Wire, output: Output, batch: Batch, answer: Answer) -> None:
         if self._plan.data_processing.changes_output and isinstance(batch.body, bytes):
-            # The next request does not wait for it.
-            task = asyncio.create_task(self._process(output, batch.number, batch.first, batch.body, answer))
-            self._finishing.add(task)
-            task.add_done_callback(self._finishing.discard)
-            if len(self._finishing) > self._pace.max_concurrent:
-                await asyncio.wait(self._finishing, return_when=asyncio.FIRST_COMPLETED)
-        elif len(answer) > LARGE_BYTES:
-            # Written once the next request is on its way.
-            asyncio.get_running_loop().call_soon(self._put, output, batch.number, answer)
+            work = self._process(output, batch.number, batch.first, batch.body, answer.body)
+        elif answer.size > LARGE_BYTES:
+            work = self._put_once_sent(wire, output, batch.number, answer)
         else:
-            self._put(output, batch.number, answer)
+            self._put(output, batch.number, answer.body)
+            return
+        # The next request does not wait for it.
+        task = asyncio.create_task(work)
+        self._finishing.add(task)
+        task.add_done_callback(self._finishing.discard)
+        if len(self._finishing) > self._pace.max_concurrent:
+            await asyncio.wait(self._finishing, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _put_once_sent(self, wire: Wire, output: Output, number: int, answer: Answer) -> None:
+        """Write a large answer while the container is at work on the next request; before, that would wait for it."""
+        await wire.sent()
+        self._put(output, number, answer.body)
 
     async def _process(self, output: Output, number: int, first: int, records: bytes, answer: bytes) -> None:
         size = len(records) + len(answer)
