@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -203,6 +204,34 @@ def test_handlers_for_signals_are_passed_over_while_code_is_loaded(serve: Serve)
             assert "inference.py, line 8 sets a handler for SIGPIPE, which is passed over" in endpoint.log
             endpoint.terminate()
             assert endpoint.wait() == 0
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="this Python gives nobody a loop for the asking")
+def test_functions_find_an_event_loop_where_they_ask_for_the_current_one(serve: Serve) -> None:
+    """22.2: while the code is imported, and in whatever thread predicts."""
+    with serve("asks_for_the_current_loop") as endpoint:
+        endpoint.wait_until_ready()
+        assert [endpoint.invoke(b"4").json for _ in range(20)] == [5] * 20
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "content_type"),
+    [(b'{"a": 1, "b": 2}', 200, "text/event-stream"), (b"1", 406, "application/json")],
+)
+def test_what_predict_fn_yields_can_be_all_that_is_accepted_as_events(
+    serve: Serve, body: bytes, status: int, content_type: str
+) -> None:
+    """15.11, 15.13: what it returns whole cannot."""
+    reply = ask(serve, "yields_or_returns", body, accept="text/event-stream")
+    assert (reply.status, reply.content_type) == (status, content_type)
+    assert status != 200 or reply.body == b"data: 1\n\ndata: 2\n\n"
+
+
+def test_package_that_is_missing_is_told_with_the_place_to_name_it(serve: Serve) -> None:
+    """14.8."""
+    with serve("import_error") as endpoint:
+        endpoint.wait_for_line("No module named 'a_package_that_is_not_installed'. If a_package_that_is_not_installed")
+        endpoint.wait_for_line("in the code's requirements.txt and build the image again")
 
 
 def test_prediction_that_no_format_can_hold_is_500_and_names_its_type(serve: Serve) -> None:

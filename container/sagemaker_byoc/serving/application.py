@@ -21,6 +21,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from wsgiref.util import setup_testing_defaults
 
 from sagemaker_byoc.errors import UserCodeError
+from sagemaker_byoc.serving.event_loops import give_loops
 from sagemaker_byoc.serving.handlers import ARGUMENTS
 from sagemaker_byoc.user_code import find_callable, import_module
 
@@ -141,6 +142,7 @@ def load_any_application(file: Path) -> Any:
     """The same of either kind. Raises UserCodeError."""
     module = sys.modules.get(file.stem)
     if module is None or getattr(module, "__file__", None) != str(file):
+        give_loops(file.parent)
         module = import_module(file)
     return find_callable(module, "app", file.name)
 

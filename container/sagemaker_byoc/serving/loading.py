@@ -36,13 +36,25 @@ class Loading:
         except BaseException as error:  # noqa: BLE001 - sys.exit in a user's module must not end the thread unseen
             reason = "".join(traceback.format_exception_only(error)).strip()
             trace = _users_trace(error)
-            log.error("%s could not be loaded, /ping stays 503: %s\n%s", self.what, reason, trace)  # noqa: TRY400
+            hint = _hint(error)
+            log.error("%s could not be loaded, /ping stays 503: %s%s\n%s", self.what, reason, hint, trace)  # noqa: TRY400
             self.fail(reason.splitlines()[-1])
             self.readiness.mark_failed(os.getpid())
         else:
             self.publish()
             self.readiness.mark_loaded(os.getpid())
             log.info("%s is loaded", self.what)
+
+
+def _hint(error: BaseException) -> str:
+    """What to do about a package that is not there."""
+    cause = error.__cause__ or error
+    if not isinstance(cause, ModuleNotFoundError):
+        return ""
+    return (
+        f". If {cause.name} comes with a package, name the package in the code's requirements.txt and build the image "
+        "again: packages are installed when it is built, not when it serves."
+    )
 
 
 def _users_trace(error: BaseException) -> str:

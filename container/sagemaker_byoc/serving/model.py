@@ -120,8 +120,17 @@ class Model:
             raise MalformedBody(f"the request body is empty; expected {codec.content_type}.")
         accept = request.accept.strip() or self.default_accept
         if "transform_fn" not in self.handlers and "output_fn" not in self.handlers:
-            codecs.choose_codec(accept)
+            self._check_accept(accept)
         return context, media_type, accept
+
+    def _check_accept(self, accept: str) -> None:
+        """Raises NotAcceptable. What a predict_fn yields can be events; whether it does shows when it was called."""
+        try:
+            codecs.choose_codec(accept)
+        except NotAcceptable:
+            events = any(media_type.name == streams.EVENT_STREAM for media_type in codecs.parse_accept(accept))
+            if not events or "predict_fn" not in self.handlers or self.joins_requests:
+                raise
 
     def _transform(self, context: Context, request: Request, media_type: codecs.MediaType, accept: str) -> Answer:
         body = _body_for_users(request.body, media_type)

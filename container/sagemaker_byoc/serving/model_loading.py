@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from sagemaker_byoc.errors import HandlerError, UserCodeError
+from sagemaker_byoc.serving.event_loops import give_loops
 from sagemaker_byoc.serving.handlers import Context, Handler, check_lane, resolve_handlers
 from sagemaker_byoc.serving.model import Model, Observer
 from sagemaker_byoc.serving.readiness import RUN_DIRECTORY
@@ -55,6 +56,7 @@ def _handlers(settings: ServeSettings, choice: Choice, import_code: Callable[[Pa
         if not choice.has_runtime:
             find_module(settings.program, settings.code_folders)  # which says where it was looked for
         return {}
+    give_loops(choice.program.parent)
     handlers = resolve_handlers(import_code(choice.program), needs_model=not choice.has_runtime)
     check_lane(handlers, settings.lane)
     if not choice.uses_model_fn:
