@@ -26,6 +26,11 @@ def show(report: Report, console: Console) -> None:
         if not found:
             continue
         console.print(TITLES[group], style="bold", markup=False)
+        reasons = {finding.evidence for finding in found if finding.outcome == "skipped"}
+        if len(reasons) == 1 and len(found) > 1 and all(finding.outcome == "skipped" for finding in found):
+            text = f"  {WORDS['skipped']:<10} none of {len(found)} rules: {found[0].evidence[0]}\n"
+            console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
+            continue
         for outcome in ("violated", "skipped", "passed"):
             for finding in found:
                 if finding.outcome == outcome:

@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from local_sagemaker.conformance.findings import Report, one_each, passed, skipped, violated
-from local_sagemaker.conformance.report import reference, write_junit
+from local_sagemaker.conformance.report import reference, show, write_junit
 from local_sagemaker.conformance.rules import RULES, choose_rules
 from local_sagemaker.conformance.subject import Payload, Subject
 from local_sagemaker.conformance.suite import (
@@ -16,6 +16,7 @@ from local_sagemaker.conformance.suite import (
     plan_check,
 )
 from local_sagemaker.errors import UsageError
+from rich.console import Console
 
 from tests.support.places import REPOSITORY
 
@@ -118,6 +119,16 @@ def test_junit_has_a_case_for_each_rule_with_its_evidence(tmp_path):
     assert "red" in failed.find("failure").text
     assert not_tested.find("skipped").get("message") == "why"
     assert "405" in suites["serve"][0].find("system-out").text
+
+
+def test_group_that_was_not_tested_for_one_reason_says_so_once(capsys):
+    """Twenty lines that say the same hide the one that does not."""
+    only_serves = [skipped(rule.id, "it only serves") for rule in choose_rules(["train"])]
+    show(Report("an-image", False, (*only_serves, skipped("BYOC-S004", "no payload")), 1.0), Console(width=80))
+    told = capsys.readouterr().out
+    assert told.count("it only serves") == 1
+    assert f"none of {len(only_serves)} rules" in told
+    assert "BYOC-S004" in told
 
 
 def test_summary_counts():
