@@ -1,9 +1,45 @@
 """Packaging of sagemaker-byoc: the image's runtime and the local harness, two source roots, one distribution."""
 
+import shutil
+from pathlib import Path
+
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 RUNTIME = find_packages("container")
 HARNESS = find_packages("local_test")
+# What `byoc init` copies and `byoc build` sends to the builder; a checkout has them in place.
+REPOSITORY = ("Dockerfile", ".dockerignore", "container", "opt_ml_template")
+LEFT_OUT = ("__pycache__", "*.pyc", "*.egg-info", "*.whl", "*.npz", ".byoc")
+
+
+class BuildWithRepository(build_py):
+    """Puts what the package uses of the repository into the wheel, too."""
+
+    def run(self) -> None:
+        """Copy the packages, then the rest."""
+        super().run()
+        if self.editable_mode:
+            return
+        copy = self._copy_of_the_repository
+        shutil.rmtree(copy, ignore_errors=True)
+        for name in REPOSITORY:
+            source, target = Path(name), copy / name
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns(*LEFT_OUT))
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, target)
+
+    def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        """All files that are made."""
+        copied = [str(path) for path in self._copy_of_the_repository.rglob("*") if path.is_file()]
+        return [*super().get_outputs(include_bytecode), *copied]
+
+    @property
+    def _copy_of_the_repository(self) -> Path:
+        return Path(self.build_lib) / "local_sagemaker" / "repository"
+
 
 setup(
     name="sagemaker-byoc",
@@ -12,6 +48,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=RUNTIME + HARNESS,
+    cmdclass={"build_py": BuildWithRepository},
     package_dir={"": "container", "local_sagemaker": "local_test/local_sagemaker"},
     package_data={
         "sagemaker_byoc": ["nginx.conf", "py.typed", "train", "serve", "default"],

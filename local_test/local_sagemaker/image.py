@@ -19,6 +19,7 @@ from typing import BinaryIO
 from local_sagemaker.base_image import BASE_IMAGE_TAG, build_base_image
 from local_sagemaker.errors import BuildFailedError, EngineMissingError, UsageError
 from local_sagemaker.progress import silent
+from local_sagemaker.repository import repository_root
 
 DEFAULT_TAG = "sagemaker-byoc:latest"
 OFFICIAL_BASE = "python:3.11-slim-bookworm"
@@ -45,22 +46,6 @@ class BuildPlan:
     files: Mapping[str, Path]
 
 
-def checkout_root() -> Path:
-    """The repository that this package is a part of.
-
-    Raises:
-        UsageError: if the package was installed without it.
-    """
-    root = Path(__file__).resolve().parents[2]
-    if not (root / "Dockerfile").is_file() or not (root / "container" / "sagemaker_byoc").is_dir():
-        raise UsageError(
-            f"there is no Dockerfile in {root}",
-            "an image is built from a checkout of the repository",
-            "clone the repository and install it with `pip install -e '.[local]'`",
-        )
-    return root
-
-
 def plan_build(
     root: Path,
     environ: Mapping[str, str],
@@ -76,7 +61,7 @@ def plan_build(
     """Describe the build of the repository at ``root``.
 
     Args:
-        root: the checkout.
+        root: the checkout, or a wheel's copy of it.
         environ: where pip's index settings come from.
         base_image: the image to begin with.
         tag: the name of the result.
@@ -229,12 +214,12 @@ def plan_image(
     with_horovod: str = "none",
     builder_args: Iterable[str] = (),
 ) -> BuildPlan:
-    """Describe the build of this checkout on this machine: with its index settings, and the torch that lies here.
+    """Describe the build of this version on this machine: with its index settings, and the torch that lies here.
 
     Raises:
-        UsageError: if there is no checkout, no ``code``, or no such flavour of Horovod.
+        UsageError: if there is no Dockerfile, no ``code``, or no such flavour of Horovod.
     """
-    root = checkout_root()
+    root = repository_root()
     wheels = torch_wheels(find_links_folders(os.environ, pip_configuration()), platform.machine())
     if with_horovod == "nccl":
         wheels = tuple(wheel for wheel in wheels if "+cpu" not in wheel.name)
@@ -262,7 +247,7 @@ def build_image(
     output: BinaryIO | None = None,
     report: Callable[[str], None] = silent,
 ) -> str:
-    """Build the image of this checkout and return its id (``sha256:...``).
+    """Build the image of this version and return its id (``sha256:...``).
 
     Args:
         tag: the image's name.
@@ -277,7 +262,7 @@ def build_image(
     Raises:
         EngineMissingError: if there is no docker command or no base image.
         BuildFailedError: if the build fails; carries its last lines.
-        UsageError: if there is no checkout, no ``code``, or no such flavour of Horovod.
+        UsageError: if there is no Dockerfile, no ``code``, or no such flavour of Horovod.
     """
     require_docker()
     plan = plan_image(

@@ -6,25 +6,19 @@ import shutil
 from pathlib import Path
 
 from local_sagemaker.errors import UsageError
+from local_sagemaker.repository import repository_root
 
 TEMPLATE = "opt_ml_template"
 IGNORED = ("__pycache__", "*.pyc", ".byoc", "*.npz")
 
 
 def template_directory() -> Path:
-    """Where the template lies in this checkout.
+    """Where the template lies.
 
     Raises:
         UsageError: if the package was installed without it.
     """
-    folder = Path(__file__).resolve().parents[2] / TEMPLATE
-    if not (folder / "code").is_dir():
-        raise UsageError(
-            f"there is no template at {folder}",
-            "projects are copied from a checkout of the repository",
-            "clone the repository and install it with `pip install -e '.[local]'`",
-        )
-    return folder
+    return repository_root() / TEMPLATE
 
 
 def init_project(target: Path, *, force: bool = False) -> Path:
