@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from local_sagemaker.transform.connection import Answer, Connection, Follow, NoAnswerError, StaleError, Take
+from local_sagemaker.transform.connection import Answer, Connection, Follow, Following, NoAnswerError, StaleError, Take
 from local_sagemaker.transform.splitting import Body
 
 TOLD_BYTES = 200  # of an answer that says what is wrong
@@ -107,10 +107,10 @@ class Wire:
     def _noting(self, follow: Follow) -> Follow:
         """The same, which lets this object know of each mini-batch that follows."""
 
-        def go_on(answer: Answer) -> bytes | None:
+        def go_on(answer: Answer) -> Following | None:
             following = follow(answer)
             if following is not None:
-                self._body, self._failed = following, 0
+                self._body, self._failed = following.body, 0
             return following
 
         return go_on

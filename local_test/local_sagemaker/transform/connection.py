@@ -39,8 +39,15 @@ class Answer(NamedTuple):
         return 200 <= self.status < 300
 
 
+class Following(NamedTuple):
+    """The body of a request that follows an answer, and what is to be done once it is on its way."""
+
+    body: bytes
+    meanwhile: Callable[[], object]
+
+
 Take = Callable[[bytes], object]
-Follow = Callable[[Answer], bytes | None]
+Follow = Callable[[Answer], Following | None]
 
 
 class NoAnswerError(Exception):
@@ -89,8 +96,8 @@ class Connection(asyncio.Protocol):
         Args:
             body: the request's.
             take: gets a good answer's body piece by piece, if it is not to be kept in memory.
-            follow: gets a good answer as soon as it is there and may give the body of the next request, which is then
-                sent without a turn of the event loop. Where it gives None, the answer is returned.
+            follow: gets a good answer as soon as it is there and may give the next request, which is then sent without
+                a turn of the event loop. Where it gives None, the answer is returned.
 
         Raises:
             StaleError: if the other side closes the connection without a byte.
@@ -232,12 +239,13 @@ class Connection(asyncio.Protocol):
         if self._follow is not None and answer.ok and not self.is_closed:
             try:
                 following = self._follow(answer)
+                if following is not None:
+                    self._begin()
+                    self._send(following.body)
+                    following.meanwhile()
+                    return
             except Exception as error:  # noqa: BLE001 - a fault of ours, which is raised where the answer is awaited
                 self._fail(error)
-                return
-            if following is not None:
-                self._begin()
-                self._send(following)
                 return
         waiting.set_result(answer)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,7 +26,7 @@ class Output:
         self._by_line = by_line
         self._commit = commit
         self._file: BinaryIO | None = None
-        self._early: dict[int, bytes] = {}
+        self._early: dict[int, Sequence[bytes]] = {}
         self._next = 0
         self._total: int | None = None
         self.failure: ObjectFailed | None = None
@@ -49,17 +49,17 @@ class Output:
         if file.read(1) != b"\n":
             file.write(b"\n")
 
-    def put(self, number: int, answer: bytes) -> None:
-        """Take the answer to the mini-batch ``number``; answers may come in any order."""
+    def put(self, number: int, pieces: Sequence[bytes]) -> None:
+        """Take the answer to the mini-batch ``number``, in any pieces; answers may come in any order."""
         if self.failure is not None:
             return
         if number != self._next:
-            self._early[number] = answer
-            self.early_bytes += len(answer)
+            self._early[number] = pieces
+            self.early_bytes += sum(map(len, pieces))
             return
-        self._write(answer)
+        self._write(pieces)
         while self._early and (held := self._early.pop(self._next, None)) is not None:
-            self.early_bytes -= len(held)
+            self.early_bytes -= sum(map(len, held))
             self._write(held)
         self._commit_if_complete()
 
@@ -83,10 +83,13 @@ class Output:
             self._file = None
         self._partial.unlink(missing_ok=True)
 
-    def _write(self, answer: bytes) -> None:
+    def _write(self, pieces: Sequence[bytes]) -> None:
         file = self.open()
-        file.write(answer)
-        if self._by_line and answer and not answer.endswith(b"\n"):
+        last = b""
+        for piece in pieces:
+            file.write(piece)
+            last = piece or last
+        if self._by_line and last and not last.endswith(b"\n"):
             file.write(b"\n")
         self._next += 1
 

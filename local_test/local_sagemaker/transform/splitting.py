@@ -9,9 +9,10 @@ Source: API reference, TransformInput; Apache MXNet, "RecordIO"; TensorFlow guid
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple, cast
 
 from local_sagemaker.transform.failure import ObjectFailed
 
@@ -84,25 +85,25 @@ def _whole(stream: BinaryIO, limit: int | None, *, by_line: bool) -> Iterator[Ba
 
 
 def _several_lines(stream: BinaryIO, limit: int) -> Iterator[Batch]:
-    number, first, rest = 0, 1, b""
-    while piece := stream.read(limit - len(rest)):
-        data = rest + piece
-        cut = data.rfind(b"\n") + 1
+    # One buffer for all: fresh memory of this size costs more than what is done with it.
+    buffer = memoryview(bytearray(limit))
+    number, first, held = 0, 1, 0  # bytes of a record that is not all there, at the beginning
+    while read := cast("io.BufferedReader", stream).readinto(buffer[held:]):
+        end = held + read
+        cut = cast("bytearray", buffer.obj).rfind(b"\n", held, end) + 1
         if cut == 0:
-            if len(data) == limit:
-                piece = stream.read(1)
-                if piece:
-                    raise too_large(first, limit)
-            rest = data
-            if len(rest) == limit:
-                break
+            if end == limit and stream.read(1):
+                raise too_large(first, limit)
+            held = end
             continue
-        body, rest = (data, b"") if cut == len(data) else (data[:cut], data[cut:])
+        body = bytes(buffer[:cut])
+        held = end - cut
+        buffer[:held] = bytes(buffer[cut:end])
         count = body.count(b"\n")
         yield Batch(number, first, count, body, len(body))
         number, first = number + 1, first + count
-    if rest:
-        yield Batch(number, first, 1, rest, len(rest))
+    if held:
+        yield Batch(number, first, 1, bytes(buffer[:held]), held)
 
 
 def _single_lines(stream: BinaryIO, limit: int | None) -> Iterator[Batch]:

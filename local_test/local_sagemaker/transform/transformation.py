@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple, cast
 
 from local_sagemaker.errors import UsageError
 from local_sagemaker.transform.client import Caller, InvocationFailed, Wire
-from local_sagemaker.transform.connection import Answer, Follow
+from local_sagemaker.transform.connection import Answer, Follow, Following
 from local_sagemaker.transform.failure import ObjectFailed, records_in_words
 from local_sagemaker.transform.output import Output
 from local_sagemaker.transform.pace import Pace
@@ -187,7 +187,7 @@ class InstanceTransform:
     async def _transform(self, wires: Sequence[Wire], ahead: ReadAhead, work: Work, batch: Batch) -> None:
         """Ask about a mini-batch, and about those that follow it as long as nothing has to be awaited between them."""
 
-        def follow(answer: Answer) -> bytes | None:
+        def follow(answer: Answer) -> Following | None:
             nonlocal work, batch
             if answer.size > LARGE_BYTES or self._early_bytes() > EARLY_BYTES:
                 return None
@@ -198,11 +198,15 @@ class InstanceTransform:
             if callable(body):
                 return None
             ahead.take_at_hand()
-            self._count(batch)
-            self._put(work.output, batch.number, answer.body)
-            self._answered.set()
+            answered, output = batch, work.output
             work, batch = following, following.batch
-            return body
+
+            def keep() -> None:
+                self._count(answered)
+                self._put(output, answered.number, answer.pieces)
+                self._answered.set()
+
+            return Following(body, keep)
 
         processing = self._plan.data_processing
         may_follow = len(wires) == 1 and not processing.changes_input and not processing.changes_output
@@ -243,7 +247,7 @@ class InstanceTransform:
         elif answer.size > LARGE_BYTES:
             work = self._put_once_sent(wire, output, batch.number, answer)
         else:
-            self._put(output, batch.number, answer.body)
+            self._put(output, batch.number, answer.pieces)
             return
         # The next request does not wait for it.
         task = asyncio.create_task(work)
@@ -255,7 +259,7 @@ class InstanceTransform:
     async def _put_once_sent(self, wire: Wire, output: Output, number: int, answer: Answer) -> None:
         """Write a large answer while the container is at work on the next request; before, that would wait for it."""
         await wire.sent()
-        self._put(output, number, answer.body)
+        self._put(output, number, answer.pieces)
 
     async def _process(self, output: Output, number: int, first: int, records: bytes, answer: bytes) -> None:
         size = len(records) + len(answer)
@@ -264,10 +268,10 @@ class InstanceTransform:
         except ObjectFailed as failure:
             output.fail(failure)
         else:
-            self._put(output, number, kept)
+            self._put(output, number, [kept])
 
-    def _put(self, output: Output, number: int, answer: bytes) -> None:
-        self._commit_safely(output, lambda: output.put(number, answer))
+    def _put(self, output: Output, number: int, pieces: Sequence[bytes]) -> None:
+        self._commit_safely(output, lambda: output.put(number, pieces))
 
     @staticmethod
     async def _aside(function: Callable[..., bytes], size: int, *arguments: object) -> bytes:
