@@ -7,10 +7,8 @@ from typing import Any
 
 from local_sagemaker.hosting.description import GROUPS, summary
 from local_sagemaker.hosting.fleet import Fleet
-from local_sagemaker.state.records import Kind
+from local_sagemaker.state.records import FAILURE_CHARACTERS, Kind
 from local_sagemaker.state.store import Store
-
-LONGEST_REASON = 1024
 
 Document = dict[str, Any]
 
@@ -70,13 +68,13 @@ class EndpointRecord:
                 description.pop("DataCaptureConfig", None)
             description.update({"EndpointStatus": "InService", **described_variants(fleet), **members})
             if failure is not None:
-                description["FailureReason"] = failure[:LONGEST_REASON]
+                description["FailureReason"] = failure[:FAILURE_CHARACTERS]
 
         self._store.change(Kind.ENDPOINT, self.name, settle)
 
     def fail(self, reason: str) -> None:
         """The endpoint could not be brought into service."""
-        members = {"EndpointStatus": "Failed", "FailureReason": reason[:LONGEST_REASON]}
+        members = {"EndpointStatus": "Failed", "FailureReason": reason[:FAILURE_CHARACTERS]}
         self._store.change(Kind.ENDPOINT, self.name, lambda described: described.update(members))
 
     def end(self, note: Callable[[str], None]) -> None:
