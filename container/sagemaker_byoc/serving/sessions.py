@@ -28,7 +28,9 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own in it, whic
 ENOUGH_SHARED_MEMORY = 256 << 20  # bytes; the platform's containers have 64 MB of it, which other things need too
 MOST_SESSIONS = 10_000
 SWEEP_SECONDS = 60
-_FREE_SHARE = 0.1  # of the file system is left to others
+# What is left to others: a tenth of a small file system, as shared memory is, but of a large disk not gigabytes.
+_FREE_SHARE = 0.1
+_FREE_BYTES = 64 << 20
 _ID = re.compile(r"[0-9a-f]{1,12}-[A-Za-z0-9_-]{32}")
 _JSON, _BYTES = b"j", b"b"
 
@@ -247,10 +249,10 @@ def _wait_for(file: int, name: str, deadline: float) -> None:
 def _space_for(folder: Path, size: int, what: str) -> Iterator[None]:
     """Raises NotEnoughMemory where the file system is nearly full, or found to be."""
     space = os.statvfs(folder)
-    left = space.f_bavail - _FREE_SHARE * space.f_blocks
+    kept = int(min(_FREE_BYTES, _FREE_SHARE * space.f_blocks * space.f_frsize))
     message = f"there is no room for {what} ({size} bytes) in {folder.parent}"
-    if size > left * space.f_frsize:
-        raise NotEnoughMemory(f"{message}: a tenth of it is kept free.")
+    if size > space.f_bavail * space.f_frsize - kept:
+        raise NotEnoughMemory(f"{message}: {kept >> 20} MB of it are kept free.")
     try:
         yield
     except OSError as error:

@@ -6,6 +6,7 @@ Children inherit it, so it outlives whoever started them.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,10 @@ NAME_VARIABLE = "BYOC_CONTAINER"
 LABELS_VARIABLE = "BYOC_LABELS"
 PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"
 TEMPORARY_VARIABLE = "BYOC_TEMPORARY"
+# How long a process may take over becoming another program before it counts as one without an environment, in seconds.
+EXEC_SECONDS = 1.0
+EXEC_POLL_SECONDS = 0.001
+KERNEL_THREAD = 0x00200000
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,17 @@ def _tree(name: str, marked: Mapping[int, Mapping[str, str]], table: list[Proces
     )
 
 
+def _is_amid_exec(folder: Path) -> bool:
+    """Whether a process that showed no environment just became another program, or is about to have become it.
+
+    Its new memory is there before the environment is in it: both of its ends are 0 then. They are equal, and not 0,
+    where it is empty.
+    """
+    fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    state, flags, start, end = fields[0], int(fields[6]), int(fields[47]), int(fields[48])
+    return state not in "ZX" and not flags & KERNEL_THREAD and (end == 0 or start != end)
+
+
 def _labels(environment: Mapping[str, str]) -> dict[str, str]:
     try:
         labels = json.loads(environment[LABELS_VARIABLE])
@@ -87,8 +103,10 @@ def _labels(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _read_environment(folder: Path) -> dict[str, str]:
+    limit = time.monotonic() + EXEC_SECONDS
     try:
-        data = (folder / "environ").read_bytes()
+        while not (data := (folder / "environ").read_bytes()) and _is_amid_exec(folder) and time.monotonic() < limit:
+            time.sleep(EXEC_POLL_SECONDS)
     except OSError:  # it has ended, or it is another user's
         return {}
     pairs = (pair.partition("=") for pair in data.decode(errors="replace").split("\0"))

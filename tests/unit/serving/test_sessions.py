@@ -157,15 +157,28 @@ def test_there_is_a_most_of_sessions(sessions: Sessions, monkeypatch: pytest.Mon
         sessions.open()
 
 
-def test_a_tenth_of_the_file_system_is_left_to_others(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tenth_of_shared_memory_is_left_to_others(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
     """15.17: 64 MB of shared memory is all that the platform gives."""
     session = sessions.open()
     space = SimpleNamespace(f_blocks=16384, f_bavail=1938, f_frsize=4096)  # 64 MB, of which 1.2 MB may be taken
     monkeypatch.setattr(module.os, "statvfs", lambda _: space)
     session.put("fits", b"x" * 1_000_000)
-    with pytest.raises(NotEnoughMemory, match="a tenth of it is kept free"):
+    with pytest.raises(NotEnoughMemory, match="6 MB of it are kept free"):
         session.put("fits", b"y" * 2_000_000)
     assert session.get("fits") == b"x" * 1_000_000
+
+
+def test_of_a_large_disk_only_so_much_is_left_as_others_need(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """15.17: a disk of 252 GB with 20 GB left has room."""
+    space = SimpleNamespace(f_blocks=63 << 20, f_bavail=5 << 20, f_frsize=4096)
+    monkeypatch.setattr(module.os, "statvfs", lambda _: space)
+    session = sessions.open()
+    session.put("fits", b"x" * 1_000_000)
+    space.f_bavail = 16500  # 64.5 MB
+    with pytest.raises(NotEnoughMemory, match="64 MB of it are kept free"):
+        session.put("fits", b"y" * 1_000_000)
 
 
 @pytest.mark.parametrize(("megabytes", "place"), [(64, "run"), (1024, "shared")])
