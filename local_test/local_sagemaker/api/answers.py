@@ -12,6 +12,14 @@ from local_sagemaker.errors import ValidationError
 from local_sagemaker.state.records import Kind, Record
 
 PAGE = 10  # what the service gives where MaxResults is left out
+# By what and how an operation sorts where the request says nothing, as its members are documented.
+USUAL_ORDER = ("CreationTime", "Descending")
+ORDERS = {
+    "ListTrainingJobs": ("CreationTime", "Ascending"),
+    "ListProcessingJobs": ("CreationTime", "Ascending"),
+    "ListHyperParameterTuningJobs": ("Name", "Ascending"),
+    "ListTrainingJobsForHyperParameterTuningJob": ("Name", "Ascending"),
+}
 TIMES = {"CreationTime": "created_at", "LastModifiedTime": "modified_at", "LastModified": "modified_at"}
 
 
@@ -42,6 +50,9 @@ def list_page(
 ) -> dict[str, Any]:
     """Answer a List operation: filter by name, status and times, sort, and cut a page.
 
+    Without SortBy and SortOrder the order is the operation's own, as the service documents it: the newest first, but
+    training and processing jobs the oldest first, and tuning jobs and their training jobs by name.
+
     Args:
         operation: such as ``ListTrainingJobs``.
         kind: of the resources.
@@ -53,10 +64,11 @@ def list_page(
         ValidationError: if NextToken is not one of ours.
     """
     wanted = [record for record in records if record.kind is kind and _matches(record, request)]
+    by, order = ORDERS.get(operation, USUAL_ORDER)
     key = {"Name": lambda r: r.name, "Status": lambda r: r.status}.get(
-        str(request.get("SortBy", "CreationTime")), lambda r: r.created_at
+        str(request.get("SortBy", by)), lambda r: r.created_at
     )
-    wanted.sort(key=key, reverse=request.get("SortOrder", "Descending") == "Descending")
+    wanted.sort(key=key, reverse=request.get("SortOrder", order) == "Descending")
     start = _read_token(request.get("NextToken"))
     page = wanted[start : start + int(request.get("MaxResults", PAGE))]
     member = next(name for name in output_shape(operation).members if name != "NextToken")

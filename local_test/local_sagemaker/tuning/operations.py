@@ -123,9 +123,7 @@ def list_tuning_jobs(workspace: Workspace, request: dict[str, Any]) -> dict[str,
         limits = {"Strategy": config["Strategy"], "ResourceLimits": config["ResourceLimits"]}
         return {**record.description, **standing(workspace, record), **limits}
 
-    # Ascending by name is this operation's own default.
-    asked = {"SortBy": "Name", "SortOrder": "Ascending", **request}
-    return list_page("ListHyperParameterTuningJobs", KIND, workspace.store.find(KIND), asked, summary)
+    return list_page("ListHyperParameterTuningJobs", KIND, workspace.store.find(KIND), request, summary)
 
 
 def stop_tuning_job(workspace: Workspace, request: dict[str, Any]) -> dict[str, Any]:
@@ -149,8 +147,8 @@ def list_training_jobs_of_tuning_job(workspace: Workspace, request: dict[str, An
     definitions = read_definitions(record.request)
     jobs = training_jobs(workspace, record.name)
     summaries = {one.name: summarize(one, definitions) for one in jobs}
-    asked = {"SortBy": "Name", "SortOrder": "Ascending", **request}
-    if asked["SortBy"] == BY_OBJECTIVE:
+    asked = dict(request)
+    if asked.get("SortBy") == BY_OBJECTIVE:
         # A page is sorted by the time of creation, so the objective takes its place; jobs without one are not listed.
         values = {name: objective_value(summary) for name, summary in summaries.items()}
         jobs = [replace(one, created_at=value) for one in jobs if (value := values[one.name]) is not None]

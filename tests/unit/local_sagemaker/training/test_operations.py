@@ -90,13 +90,13 @@ def test_your_own_container_needs_an_image_and_instances_though_the_model_lets_t
         call(workspace, "CreateTrainingJob", request)
 
 
-def test_jobs_are_listed_newest_first_and_by_status(make, workspace):
+def test_jobs_are_listed_oldest_first_and_by_status(make, workspace):
     """23.1."""
     for name in ("one", "two"):
         make(name=name)
     call(workspace, "StopTrainingJob", {"TrainingJobName": "one"})
     listed = call(workspace, "ListTrainingJobs", {})["TrainingJobSummaries"]
-    assert [one["TrainingJobName"] for one in listed] == ["two", "one"]
+    assert [one["TrainingJobName"] for one in listed] == ["one", "two"]
     (stopped,) = call(workspace, "ListTrainingJobs", {"StatusEquals": "Stopped"})["TrainingJobSummaries"]
     assert stopped["TrainingJobName"] == "one"
 
