@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.markdown import CommandBlock, command_blocks
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 EXECUTED = ("README.md", "docs/tutorial/first-model.md")
@@ -45,11 +45,6 @@ def script_of(blocks: list[CommandBlock]) -> str:
     """One script, so that `cd`, variables and jobs in the background live on, as they do for a reader."""
     script = "set -euxo pipefail\n" + "\n".join(block.script for block in blocks)
     return script.replace("8080", str(free_port()))  # somebody may be serving there
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def scratch_copy(folder: Path) -> Path:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -13,17 +12,10 @@ from typing import Self
 from tests.support.http import Reply, request
 from tests.support.opt_ml import OptMl
 from tests.support.places import RUNTIME
+from tests.support.ports import free_port
 from tests.support.processes import Process, children, descendants
 from tests.support.training import job_environment
 from tests.support.waiting import wait_until
-
-
-def free_port() -> int:
-    """A port nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Endpoint:

@@ -9,16 +9,12 @@ from sagemaker_byoc.errors import HostLostError
 from sagemaker_byoc.training.cluster import Introduction, Leader, Member, Verdict, Welcome, connect
 from sagemaker_byoc.training.rank_report import RankFailure
 
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 HOSTS = ("algo-1", "algo-2", "algo-3")
 SILENCE = 10.0
 Join = Callable[[str], Member]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import pytest
 from local_sagemaker.conformance.invocations import Server
 from local_sagemaker.conformance.subject import Payload
-from local_sagemaker.engines import free_port
 
 from tests.support.places import REPOSITORY
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 STRANGER = REPOSITORY / "tests" / "images" / "stranger" / "serve"
@@ -30,7 +30,7 @@ def stranger(tmp_path):
 
     @contextmanager
     def serve(*faults, payload=NUMBERS):
-        port = free_port(0)
+        port = free_port()
         (tmp_path / "model.json").write_text("{}")
         told = {"FAULTS": ",".join(faults), "MODEL_DIR": str(tmp_path), "SAGEMAKER_BIND_TO_PORT": str(port)}
         with subprocess.Popen(
