@@ -210,7 +210,7 @@ def test_what_all_kinds_stand_on_knows_none_of_them(harness: list[Import]) -> No
     """Engines know no records, records no requests, and none of them a job or an endpoint."""
     below = {
         "engines": {"errors"},
-        "state": {"engines", "errors", "machine_faults", "progress"},
+        "state": {"content_types", "engines", "errors", "machine_faults", "progress"},
         "api": {"errors", "state"},
     }
     for room, allowed in below.items():

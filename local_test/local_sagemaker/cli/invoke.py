@@ -133,7 +133,7 @@ def _invoke_async(
     location = None
     if len(body) > INLINE_BYTES or not body:
         location = f"s3://{workspace.default_bucket}/async-endpoint-inputs/{endpoint}/{uuid.uuid4()}"
-        workspace.buckets.put_bytes(location, body)
+        workspace.buckets.put_bytes(location, body, options.content_type)
     reply = _checked(invoke_endpoint_async(address, endpoint, b"" if location else body, location, options, timeout))
     document = {
         **json.loads(reply.body),

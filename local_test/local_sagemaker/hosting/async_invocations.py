@@ -165,8 +165,8 @@ class AsyncQueue:
             return
         answer = path.with_suffix(".answer")
         try:
-            self._ask(document, self._find_input(path, document), answer, forward)
-            self._keep(document, answer)
+            content_type = self._ask(document, self._find_input(path, document), answer, forward)
+            self._keep(document, answer, content_type)
         except Unanswered as error:
             self._tell(document, str(error))
         except InvocationError:  # no instance at the moment: it keeps its place
@@ -186,10 +186,10 @@ class AsyncQueue:
             except (UsageError, OSError) as error:
                 self._note(f"this cannot be kept at {document['FailureLocation']}: {error}")
 
-    def _keep(self, document: Mapping[str, Any], answer: Path) -> None:
+    def _keep(self, document: Mapping[str, Any], answer: Path, content_type: str) -> None:
         """Make the answer an object."""
         try:
-            self._buckets.put(document["OutputLocation"], answer)
+            self._buckets.put(document["OutputLocation"], answer, content_type)
         except (UsageError, OSError) as error:
             raise Unanswered(f"the answer cannot be kept at {document['OutputLocation']}: {error}") from error
 
@@ -209,8 +209,8 @@ class AsyncQueue:
             raise Unanswered(f"the input {location} has {size} bytes, and at most {INPUT_BYTES} are allowed")
         return body
 
-    def _ask(self, document: Mapping[str, Any], body: Path, answer: Path, forward: Forwards) -> None:
-        """Have the container's answer in a file.
+    def _ask(self, document: Mapping[str, Any], body: Path, answer: Path, forward: Forwards) -> str:
+        """Have the container's answer in a file; its content type.
 
         Raises:
             Unanswered: if there is none.
@@ -218,7 +218,7 @@ class AsyncQueue:
         """
         try:
             with answer.open("wb") as file:
-                said = forward(Forward(body, document["Headers"], document["Seconds"]), file)
+                said = forward(Forward(body, self._headers(document), document["Seconds"]), file)
         except InvocationError as error:
             if error.code == "ServiceUnavailable":
                 raise
@@ -230,6 +230,15 @@ class AsyncQueue:
                 original = read.read(ERROR_BYTES).decode(errors="replace")
             side = "client" if said.status < 500 else "server"
             raise Unanswered(f'Received {side} error ({said.status}) from model with message "{original}"')
+        return said.content_type
+
+    def _headers(self, document: Mapping[str, Any]) -> dict[str, str]:
+        """The container's: an input that the caller gives no type has that of its object, as SDKs rely on."""
+        headers: dict[str, str] = document["Headers"]
+        if "content-type" in headers or not document["InputLocation"]:
+            return headers
+        content_type = self._buckets.content_type(document["InputLocation"])
+        return {**headers, "content-type": content_type} if content_type else headers
 
 
 def check_address(member: str, uri: str) -> None:

@@ -1,25 +1,30 @@
 """S3 as a tree of files that people can look into: ``s3://BUCKET/KEY`` is the file ``BUCKET/KEY``.
 
 A user's own folder appears below a prefix as a link, so nothing is copied. What S3 can hold and a tree cannot, a key
-that is also another key's folder, is refused in words.
+that is also another key's folder, is refused in words. An object's content type is the file's extended attribute
+``user.mime_type``, the desktops' name for it, which other programs read and write too.
 """
 
 from __future__ import annotations
 
+import mimetypes
 import os
 import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from local_sagemaker.content_types import content_type_of
 from local_sagemaker.errors import NoSuchObjectError, UsageError
 
 SCHEME = "s3://"
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 UNFINISHED = ".byoc-unfinished-"
+CONTENT_TYPE = "user.mime_type"
 
 
 @dataclass(frozen=True)
@@ -105,10 +110,19 @@ class Buckets:
         with self.open(uri) as file:
             return file.read()
 
-    def put(self, uri: str, source: Path) -> None:
+    def content_type(self, uri: str) -> str | None:
+        """What an object was said to be when it was put, else what its suffix says; None if that says nothing."""
+        path = self.path(uri)
+        with suppress(OSError, AttributeError):  # of the file system, of a Python without extended attributes
+            said = os.getxattr(path, CONTENT_TYPE).decode("latin-1")
+            if said.isascii() and said.isprintable():  # it becomes a header, whoever wrote it
+                return said
+        return content_type_of(path) or _registered_type(path)
+
+    def put(self, uri: str, source: Path, content_type: str | None = None) -> None:
         """Make a file an object: by a hard link where the file system allows, else by a copy; at once or not at all.
 
-        ``source`` must not be changed in place afterwards.
+        ``source`` must not be changed in place afterwards. The content type is kept where the file system allows.
         """
 
         def bring(unfinished: Path) -> None:
@@ -117,15 +131,15 @@ class Buckets:
             except OSError:
                 shutil.copyfile(source, unfinished)
 
-        self._place(uri, bring)
+        self._place(uri, bring, content_type)
 
     def copy(self, uri: str, source: Path) -> None:
         """Make a copy of a file an object, whatever happens to the file later."""
         self._place(uri, lambda unfinished: shutil.copyfile(source, unfinished))
 
-    def put_bytes(self, uri: str, data: bytes) -> None:
-        """Write an object, at once or not at all."""
-        self._place(uri, lambda unfinished: unfinished.write_bytes(data))
+    def put_bytes(self, uri: str, data: bytes, content_type: str | None = None) -> None:
+        """Write an object, at once or not at all. The content type is kept where the file system allows."""
+        self._place(uri, lambda unfinished: unfinished.write_bytes(data), content_type)
 
     def link(self, uri: str, source: Path) -> None:
         """Let a file or folder of the user's appear under an address. Nothing is copied.
@@ -160,7 +174,7 @@ class Buckets:
         elif path.is_dir():
             shutil.rmtree(path)
 
-    def _place(self, uri: str, write: Callable[[Path], object]) -> None:
+    def _place(self, uri: str, write: Callable[[Path], object], content_type: str | None = None) -> None:
         path = self.path(uri)
         if uri.endswith("/"):
             path.mkdir(parents=True, exist_ok=True)  # how consoles make a folder: an object of no bytes
@@ -169,6 +183,9 @@ class Buckets:
         unfinished = path.with_name(f"{UNFINISHED}{uuid.uuid4().hex}")
         try:
             write(unfinished)
+            if content_type:
+                with suppress(OSError, AttributeError):
+                    os.setxattr(unfinished, CONTENT_TYPE, content_type.encode("latin-1"))
             unfinished.replace(path)
         except IsADirectoryError:
             raise UsageError(
@@ -201,6 +218,11 @@ class Buckets:
             f"beside it there are {', '.join(beside) or 'none'}",
             f"put the file at {self.path(uri)}, or correct the address",
         )
+
+
+def _registered_type(file: Path) -> str | None:
+    content_type, encoding = mimetypes.guess_type(file.name)
+    return content_type if encoding is None else None
 
 
 def _files(folder: Path) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """A fixed time, and a project whose train.py does what a test writes."""
 
+import errno
+import os
 import socket
 import textwrap
 from datetime import UTC, datetime
@@ -31,3 +33,32 @@ def free_listener():
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def extended_attributes(tmp_path, monkeypatch):
+    """Extended attributes of files, in memory where the file system of the tests has none."""
+    probe = tmp_path / "probe"
+    probe.touch()
+    try:
+        os.setxattr(probe, "user.probe", b"")
+    except OSError:
+        kept = {}
+
+        def identity(path):
+            found = path.stat()
+            return found.st_ino, found.st_mtime_ns
+
+        def get(path, name):
+            try:
+                return kept[identity(path), name]
+            except KeyError:
+                raise OSError(errno.ENODATA, "No data available") from None
+
+        def put(path, name, value):
+            kept[identity(path), name] = value
+
+        monkeypatch.setattr(os, "getxattr", get)
+        monkeypatch.setattr(os, "setxattr", put)
+    finally:
+        probe.unlink()

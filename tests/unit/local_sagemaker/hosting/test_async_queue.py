@@ -129,6 +129,34 @@ def test_a_body_that_is_gone_is_a_failure_and_not_a_loop(queue):
     assert queue.asked == 0
 
 
+@pytest.mark.parametrize(
+    ("headers", "stored", "key", "seen"),
+    [
+        ({}, "text/csv; header=present", "in", "text/csv; header=present"),
+        ({}, "text/csv", "in.json", "text/csv"),
+        ({}, None, "in.json", "application/json"),
+        ({}, None, "in", None),
+        ({"Content-Type": "application/x-npy"}, "text/csv", "in.json", "application/x-npy"),
+    ],
+)
+def test_an_input_is_of_the_type_that_the_caller_says_else_of_its_objects(
+    queue, extended_attributes, headers, stored, key, seen
+):
+    """19.1, 19.2."""
+    queue.buckets.put_bytes(f"s3://bucket/{key}", b"1,2", stored)
+    asked = []
+
+    def note(request, file):
+        asked.append(request.headers.get("content-type"))
+        return echo(request, file)
+
+    accepted = queue.accept(b"", InputLocation=f"s3://bucket/{key}", **headers)
+    queue.start(note)
+    wait_until(lambda: queue.buckets.exists(accepted.output_location), "the answer")
+    assert asked == [seen]
+    assert queue.buckets.content_type(accepted.output_location) == "text/csv"
+
+
 def test_an_input_over_a_gigabyte_is_a_failure(queue):
     """19.1."""
     queue.buckets.put_bytes("s3://bucket/in", b"")

@@ -1,5 +1,7 @@
 """The tree of files that plays S3."""
 
+import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -91,6 +93,40 @@ def test_putting_a_file_does_not_copy_it_where_a_hard_link_will_do(buckets, tmp_
     assert buckets.path("s3://models/m/model.tar.gz").stat().st_ino == (tmp_path / "model.tar.gz").stat().st_ino
     buckets.copy("s3://models/m/model.tar.gz", tmp_path / "model.tar.gz")
     assert buckets.path("s3://models/m/model.tar.gz").stat().st_ino != (tmp_path / "model.tar.gz").stat().st_ino
+
+
+def test_an_object_is_of_the_type_that_it_was_put_with_else_of_its_suffix(buckets, extended_attributes):
+    """19.1."""
+    buckets.put_bytes("s3://b-1/a.csv", b"{}", "application/json")
+    buckets.put_bytes("s3://b-1/a.csv", b"{}", "application/jsonlines")
+    assert buckets.content_type("s3://b-1/a.csv") == "application/jsonlines"
+    buckets.put_bytes("s3://b-1/a.csv", b"1,2")
+    buckets.put_bytes("s3://b-1/a.png", b"")
+    buckets.put_bytes("s3://b-1/a.tar.gz", b"")
+    types = [buckets.content_type(f"s3://b-1/{key}") for key in ("a.csv", "a.png", "a.tar.gz", "nothing")]
+    assert types == ["text/csv", "image/png", None, None]
+
+
+@pytest.mark.parametrize("odd", ["text/csv\r\nX-Amzn-SageMaker-Target-Model: m", "größe", "a\0b"])
+def test_a_type_that_is_no_header_is_passed_over(buckets, extended_attributes, odd):
+    """15.7."""
+    buckets.put_bytes("s3://b-1/a.csv", b"1,2", odd)
+    assert buckets.content_type("s3://b-1/a.csv") == "text/csv"
+
+
+def test_a_file_system_without_attributes_holds_objects_without_types(buckets, monkeypatch):
+    """19.1."""
+
+    def unsupported(*_):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(os, "setxattr", unsupported)
+    monkeypatch.setattr(os, "getxattr", unsupported)
+    buckets.put_bytes("s3://b-1/a.json", b"{}", "text/csv")
+    assert (buckets.read_bytes("s3://b-1/a.json"), buckets.content_type("s3://b-1/a.json")) == (
+        b"{}",
+        "application/json",
+    )
 
 
 def test_an_object_that_is_being_written_is_not_seen(buckets):
