@@ -58,6 +58,7 @@ class VariantPlan:
         isolated: whether containers reach nothing.
         max_concurrency: of a serverless variant.
         payload_bytes: of a serverless variant.
+        explained: whether the configuration has an ExplainerConfig.
     """
 
     name: str
@@ -72,6 +73,7 @@ class VariantPlan:
     isolated: bool = False
     max_concurrency: int | None = None
     payload_bytes: int | None = None
+    explained: bool = False
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -111,6 +113,7 @@ def plan_variant(
         bool(model.get("EnableNetworkIsolation") or config.get("EnableNetworkIsolation")),
         None if serverless is None else serverless["MaxConcurrency"],
         None if serverless is None else SERVERLESS_PAYLOAD,
+        "ExplainerConfig" in config,
     )
 
 

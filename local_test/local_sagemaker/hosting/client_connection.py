@@ -405,8 +405,10 @@ class ClientConnection(asyncio.Protocol):
         if self._events or status in BODILESS:  # a stream has a body, be it empty
             status = 200
         headers = answer_headers(variant, fields, events=self._events)
-        framing = b"Transfer-Encoding: chunked\r\n" if self._chunked else b"Connection: close\r\n"
+        framing = b"Transfer-Encoding: chunked\r\n" if self._chunked else b""
         self._stays = self._stays and self._chunked
+        if not self._stays or self._last:
+            framing += b"Connection: close\r\n"
         head = b"HTTP/1.1 %d %b\r\nx-amzn-RequestId: %b\r\n%b%b\r\n"
         reason = REASONS.get(status, b"Status")
         self._transport.write(head % (status, reason, self._door.request_id(), headers, framing))

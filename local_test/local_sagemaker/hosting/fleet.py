@@ -108,6 +108,7 @@ class VariantFleet:
             self._log_stream,
             self.plan.payload_bytes,
             self.plan.max_concurrency,
+            self.plan.explained,
         )
 
 

@@ -12,6 +12,12 @@ from local_sagemaker.hosting.routing import InvocationMode
 from local_sagemaker.hosting.sessions import NEW_SESSION, Sessions
 from local_sagemaker.hosting.traffic import InstanceTraffic, Traffic, VariantTraffic
 
+COMPONENT = b"x-amzn-sagemaker-inference-component"
+CONTAINER = b"x-amzn-sagemaker-target-container-hostname"
+EXPLANATIONS = b"x-amzn-sagemaker-enable-explanations"
+FOR_SOME = frozenset({COMPONENT, CONTAINER, EXPLANATIONS})
+"""The API's headers that endpoints of one kind take, and all others refuse."""
+
 
 class Chooser(Protocol):
     """What a choice is made by."""
@@ -53,9 +59,28 @@ def choose_instance(
         InvocationError: the variant does not take the request, or no instance is left.
     """
     if not tried:
+        if not FOR_SOME.isdisjoint(request.headers):
+            check_support(chooser.endpoint, variant, request.headers)
         _check_room(variant, request)
     key = model_key(chooser.endpoint, variant, request.headers)
     return bound or variant.choose(chooser.random, tried, key)
+
+
+def check_support(endpoint: str, variant: VariantTraffic, headers: Headers) -> None:
+    """Refuse a header of the API that the variant has no use for.
+
+    Raises:
+        InvocationError: naming the header.
+    """
+    if COMPONENT in headers:  # they are not played here, so no endpoint has any
+        lacks = "has no inference components and does not support inference component name header"
+    elif CONTAINER in headers and variant.variant.mode is not InvocationMode.DIRECT:
+        lacks = "does not invoke containers directly and does not support target container hostname header"
+    elif EXPLANATIONS in headers and not variant.variant.explained:
+        lacks = "has no explainer and does not support enable explanations header"
+    else:
+        return
+    raise invalid(f"Endpoint {endpoint} {lacks}.")
 
 
 def _check_room(variant: VariantTraffic, request: Request) -> None:
@@ -90,7 +115,7 @@ def named_container(endpoint: str, place: InstanceTraffic, headers: Headers) -> 
     Raises:
         InvocationError: it names none, or one that is not there.
     """
-    wanted = headers.get(b"x-amzn-sagemaker-target-container-hostname", b"").decode()
+    wanted = headers.get(CONTAINER, b"").decode()
     names = [one.hostname for one in place.instance.containers]
     if wanted in names:
         return names.index(wanted)

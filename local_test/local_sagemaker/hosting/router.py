@@ -27,6 +27,7 @@ from local_sagemaker.hosting.hooks import AsyncAccepted, AsyncInvocation, Hooks
 from local_sagemaker.hosting.invocation_errors import InvocationError, internal, invalid, unavailable
 from local_sagemaker.hosting.invocation_metrics import VariantCounter, VariantKey, VariantMetrics, prometheus_text
 from local_sagemaker.hosting.limits import HEADER_RULES, InvocationLimits
+from local_sagemaker.hosting.placement import check_support
 from local_sagemaker.hosting.replies import FileReply
 from local_sagemaker.hosting.routing import RoutingTable
 from local_sagemaker.hosting.sessions import NEW_SESSION, Sessions
@@ -366,6 +367,7 @@ class Router:
             raise unavailable(f"Endpoint {self.endpoint} is being stopped.")
         target = call.headers.get(b"x-amzn-sagemaker-target-variant")
         variant = self.traffic.variant(self.random, self.endpoint, target)
+        check_support(self.endpoint, variant, call.headers)
         place = variant.choose(self.random)
         container = place.instance.containers[0]
         head = tunnel_head(call, container.authority)

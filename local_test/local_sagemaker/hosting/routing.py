@@ -72,6 +72,7 @@ class Variant:
         log_stream: the ARN that a ModelError gives as LogStreamArn.
         payload_bytes: the largest request body, where it is not the router's limit; a serverless variant has its own.
         max_concurrency: of a serverless variant; more requests at once are throttled. None is no limit.
+        explained: whether the endpoint configuration has an ExplainerConfig, which requests may override.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Variant:
     log_stream: str = ""
     payload_bytes: int | None = None
     max_concurrency: int | None = None
+    explained: bool = False
 
 
 @dataclass(frozen=True)

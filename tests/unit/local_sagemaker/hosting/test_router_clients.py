@@ -97,6 +97,15 @@ def test_an_http_1_0_client_that_wants_to_stay_is_told_that_it_may(one):
     assert found[0][1]["Connection"] == "keep-alive"
 
 
+@pytest.mark.parametrize("path", ["invocations-response-stream", "openai/v1/chat/completions"])
+def test_a_stream_to_a_client_that_closes_says_that_it_is_the_connections_last_answer(one, path):
+    """15.11, 15.13."""
+    endpoint, _ = one()
+    _, headers, _ = endpoint.post(f"/endpoints/digits/{path}", b"x", Connection="close")
+    assert (headers["Transfer-Encoding"], headers["Connection"]) == ("chunked", "close")
+    assert "Connection" not in endpoint.post(f"/endpoints/digits/{path}", b"x")[1]
+
+
 def test_a_container_without_content_gives_an_answer_without_a_body(one):
     """15.1, 15.11."""
     endpoint, _ = one(_no_content)

@@ -77,6 +77,34 @@ def test_a_container_that_is_not_named_or_not_there_is_a_validation_error(contai
     assert endpoint.router.in_flight() == 0
 
 
+@pytest.mark.parametrize(
+    ("member", "value", "mode"),
+    [
+        ("TargetContainerHostname", "first", InvocationMode.SINGLE),
+        ("TargetContainerHostname", "first", InvocationMode.SERIAL),
+        ("InferenceComponentName", "one", InvocationMode.SINGLE),
+        ("EnableExplanations", "`true`", InvocationMode.SINGLE),
+    ],
+)
+def test_what_an_endpoint_of_this_kind_has_no_use_for_is_a_validation_error(
+    containers, make_endpoint, member, value, mode
+):
+    """15.7, 15.33, 20.1, 21.3."""
+    container = containers.start()
+    client = make_endpoint(Variant("blue", (several(container),), mode=mode)).boto3()
+    with pytest.raises(client.exceptions.ValidationError, match=r"^.*digits .*does not support .* header\.$"):
+        client.invoke_endpoint(EndpointName="digits", Body=b"0", **{member: value})
+    assert not container.asked
+
+
+def test_an_endpoint_with_an_explainer_hands_its_container_what_a_request_overrides(containers, make_endpoint):
+    """15.7, 21.3."""
+    container = containers.start()
+    endpoint = make_endpoint(Variant("blue", (several(container),), explained=True))
+    endpoint.boto3().invoke_endpoint(EndpointName="digits", Body=b"0", EnableExplanations="`true`")
+    assert container.asked[0].headers["x-amzn-sagemaker-enable-explanations"] == "`true`"
+
+
 def multi_model(containers, make_endpoint, hooks, instances=1, handler=None, **limits):
     made = [containers.start(*([handler] if handler else [])) for _ in range(instances)]
     places = tuple(one.instance(f"i{number}") for number, one in enumerate(made))
