@@ -31,6 +31,7 @@ from sagemaker_byoc.serving.slots import Slot, SlotSocket
 POLL_SECONDS = 0.1
 LONGEST_PAUSE = 10.0
 PAUSE_SECONDS = 3.0  # the master looks every second
+ABORT_SECONDS = 3.0  # for a worker to write where it is, which a busy machine may not let it do at once
 log = logging.getLogger(__name__)
 
 
@@ -45,6 +46,7 @@ class Seat:
     started: float
     loaded: bool = False
     retiring: bool = False
+    aborted: float | None = None
 
     def publish(self) -> None:
         """In the worker, when its model is loaded."""
@@ -162,10 +164,12 @@ class SlotArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
             else:
                 late = loading > limits.loading and not self._server.readiness.has_failed(pid)
                 reason = f"has not loaded its model in {loading:.0f} s (BYOC_MODEL_LOAD_TIMEOUT)" if late else ""
-            if reason:
+            if reason and worker.seat.aborted is None:
                 log.error("the worker of slot %d %s; it is ended and started anew", worker.seat.slot.number, reason)
-                self.kill_worker(pid, signal.SIGKILL if worker.aborted else signal.SIGABRT)
-                worker.aborted = True
+                worker.seat.aborted, worker.aborted = now, True
+                self.kill_worker(pid, signal.SIGABRT)
+            elif reason and now - worker.seat.aborted > ABORT_SECONDS:
+                self.kill_worker(pid, signal.SIGKILL)
 
     def _fill(self, slot: Slot, waits: bool) -> Any:
         """Start a worker in a slot; returns it, as the master knows it."""

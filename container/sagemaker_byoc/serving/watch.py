@@ -9,7 +9,8 @@ import threading
 import time
 
 LOOK_SECONDS = 1.0
-GRACE_SECONDS = 2.0  # past the deadline, for a function that is about to return
+# For a function that is about to return. Looks, no seconds: where the container was paused, its clock was not.
+GRACE_LOOKS = 2
 log = logging.getLogger(__name__)
 
 
@@ -19,6 +20,7 @@ class Watch:
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._deadlines: dict[object, float] = {}
+        self._overdue = 0
 
     def begin(self, deadline: float) -> object:
         """A request enters the model."""
@@ -31,9 +33,12 @@ class Watch:
         self._deadlines.pop(token, None)
 
     def is_stuck(self, now: float) -> bool:
-        """Whether every thread that may run the model is past its deadline."""
-        overdue = [deadline for deadline in list(self._deadlines.values()) if deadline + GRACE_SECONDS < now]
-        return len(overdue) >= self._threads
+        """Look once: whether every thread that may run the model is past its deadline, at this look and at those before
+        it that are its grace.
+        """
+        overdue = [deadline for deadline in list(self._deadlines.values()) if deadline < now]
+        self._overdue = self._overdue + 1 if len(overdue) >= self._threads else 0
+        return self._overdue > GRACE_LOOKS
 
     def start(self) -> None:
         """Look on from a thread of its own, and end this worker when it is stuck; the master starts another."""
