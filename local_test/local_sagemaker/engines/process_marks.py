@@ -18,7 +18,7 @@ LABELS_VARIABLE = "BYOC_LABELS"
 PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"
 TEMPORARY_VARIABLE = "BYOC_TEMPORARY"
 # How long a process may take over becoming another program before it counts as one without an environment, in seconds.
-EXEC_SECONDS = 1.0
+EXEC_SECONDS = 5.0
 EXEC_POLL_SECONDS = 0.001
 KERNEL_THREAD = 0x00200000
 

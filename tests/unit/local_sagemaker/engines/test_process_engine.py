@@ -5,13 +5,13 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import threading
 import time
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from local_sagemaker.engines import ContainerPlan, Limits, Mount, ProcessEngine
+from local_sagemaker.engines import ContainerPlan, Limits, Mount, ProcessEngine, process_marks
 from local_sagemaker.engines.process_marks import EXEC_SECONDS, find_trees, mark
 from local_sagemaker.engines.process_temporary import make_temporary
 from local_sagemaker.errors import EngineMissingError, UsageError
@@ -125,13 +125,15 @@ def write_process(table, pid, environment, flags=0x400000, ends=(140, 140)):
     (folder / "environ").write_text("".join(f"{key}={value}\0" for key, value in environment.items()))
 
 
-def test_a_process_is_found_from_the_moment_it_is_started(labels, tmp_path):
+def test_a_process_is_found_from_the_moment_it_is_started(labels, tmp_path, monkeypatch):
     """The system shows it before its environment is there: 4 in 100 were missed when they were looked for at once."""
     write_process(tmp_path, 11, {}, ends=(0, 0))
-    later = threading.Timer(0.1, write_process, (tmp_path, 11, mark("one", labels)), {"ends": (140, 390)})
-    later.start()
+
+    def meanwhile(_seconds):
+        write_process(tmp_path, 11, mark("one", labels), ends=(140, 390))
+
+    monkeypatch.setattr(process_marks, "time", SimpleNamespace(monotonic=time.monotonic, sleep=meanwhile))
     assert [tree.leader for tree in find_trees(labels, tmp_path)] == [11]
-    later.join()
 
 
 def test_a_process_without_an_environment_is_not_waited_for(tmp_path):
@@ -236,10 +238,9 @@ def test_a_tool_inside_of_a_job_does_not_pass_the_jobs_mark_on(plan, labels, mon
 
 
 @pytest.mark.parametrize("end", ["by itself", "killed", "found by another"])
-def test_what_stands_for_tmp_is_gone_with_the_process(tmp_path, end):
+def test_what_stands_for_tmp_is_gone_with_the_process(tmp_path, labels, end):
     engine, said = ProcessEngine(), tmp_path / "said"
     script = f"mktemp > {said}.new; mv {said}.new {said}; {'' if end == 'by itself' else 'sleep 600'}"
-    labels = {"test": tmp_path.name}
     plan = ContainerPlan("c", "train", "", tmp_path, {}, labels=labels, entrypoint=("sh", "-c"), arguments=(script,))
     running = engine.start(plan)
     wait_until(said.exists, "the name of a temporary file", 60)
