@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ import pytest
 from tests.support.docker import LABEL, docker
 from tests.support.places import REPOSITORY
 
-BUILDING_SECONDS = 1200
-COMPILING_SECONDS = 1800
+BUILDING_SECONDS = 1800
+COMPILING_SECONDS = 2700
+# In the tags, because two checkouts may be tested at once by one engine.
+CHECKOUT = sha256(os.fsencode(REPOSITORY)).hexdigest()[:8]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def image() -> Iterator[str]:
     """The image of this checkout; BYOC_TEST_IMAGE names one that was built already. No container of ours stays."""
     named = os.environ.get("BYOC_TEST_IMAGE")
-    yield named or _build("sagemaker-byoc:tests")
+    yield named or _build(f"sagemaker-byoc:tests-{CHECKOUT}")
     left = docker("ps", "-aq", "--filter", f"label={LABEL}").split()
     if left:
         docker("rm", "-f", "-v", *left)
@@ -40,7 +43,9 @@ def horovod_image(image: str) -> str:
 
     It is built after ``image``, whose layers it shares, and takes minutes.
     """
-    return os.environ.get("BYOC_TEST_HOROVOD_IMAGE") or _build("sagemaker-byoc:tests-horovod", with_horovod="mpi")
+    return os.environ.get("BYOC_TEST_HOROVOD_IMAGE") or _build(
+        f"sagemaker-byoc:tests-{CHECKOUT}-horovod", with_horovod="mpi"
+    )
 
 
 def _build(tag: str, with_horovod: str = "none") -> str:

@@ -13,13 +13,15 @@ import pytest
 from local_sagemaker.errors import BuildFailedError
 from local_sagemaker.image import build_image
 
-from tests.support.docker import Running, docker, inspect, mounted, run
+from tests.image.conftest import COMPILING_SECONDS
+from tests.support.docker import RUN, Running, docker, inspect, mounted, run
 from tests.support.opt_ml import OptMl
 from tests.support.places import REPOSITORY, program
 
 pytestmark = pytest.mark.docker
 
 DEBIANS = Path("/usr/bin/docker")
+TESTS = f"sagemaker-byoc:tests-{RUN}"  # the beginning of tags that another run neither moves nor removes
 
 
 def layers(image: str) -> list[str]:
@@ -53,7 +55,7 @@ def build(tag: str, code: Path | None, path: str, buildkit: str, with_horovod: s
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         check=False,
-        timeout=580,
+        timeout=COMPILING_SECONDS,
     )
     log = done.stdout.decode("utf-8", "replace")
     assert done.returncode == 0, log[-4000:]
@@ -62,15 +64,16 @@ def build(tag: str, code: Path | None, path: str, buildkit: str, with_horovod: s
 
 def test_change_of_user_code_rebuilds_without_installing_again(image: str, program_code: Path) -> None:
     """Seconds, not minutes: every layer below the code is the same."""
-    tag = "sagemaker-byoc:tests-code"
+    tag = f"{TESTS}-code"
     build(tag, program_code, "", "0")
-    (program_code / "train.py").write_text("print('changed')\n")
-    log = build(tag, program_code, "", "0")
     try:
+        before = layers(tag)
+        (program_code / "train.py").write_text("print('changed')\n")
+        log = build(tag, program_code, "", "0")
         assert "Collecting" not in log
         assert "Downloading" not in log
         assert run(tag, "cat", "/opt/program/code/train.py").stdout == b"print('changed')\n"
-        same = sum(1 for one, other in zip(layers(image), layers(tag), strict=False) if one == other)
+        same = sum(1 for one, other in zip(before, layers(tag), strict=True) if one == other)
         assert same >= 3, "base, system packages and Python packages must be shared"
     finally:
         docker("rmi", tag)
@@ -78,7 +81,7 @@ def test_change_of_user_code_rebuilds_without_installing_again(image: str, progr
 
 def test_change_of_user_code_does_not_compile_horovod_again(horovod_image: str, program_code: Path) -> None:
     """Minutes would be lost at every edit."""
-    tag = "sagemaker-byoc:tests-horovod-code"
+    tag = f"{TESTS}-horovod-code"
     build(tag, program_code, "", "0", with_horovod="mpi")
     try:
         (program_code / "train.py").write_text("print('changed')\n")
@@ -103,7 +106,7 @@ def test_what_cannot_be_built_is_refused_before_minutes_of_compiling(image: str,
     """5.3: a wrong word, and a GPU build on a base without CUDA, say so and what to do."""
     output = io.BytesIO()
     with pytest.raises(BuildFailedError):
-        build_image("sagemaker-byoc:tests-refused", builder_args=("--force-rm", "--build-arg", argument), output=output)
+        build_image(f"{TESTS}-refused", builder_args=("--force-rm", "--build-arg", argument), output=output)
     log = output.getvalue().decode()
     assert said in log
     assert "expected:" in log
@@ -112,7 +115,7 @@ def test_what_cannot_be_built_is_refused_before_minutes_of_compiling(image: str,
 
 def test_formats_can_be_left_out(image: str, opt_ml: OptMl) -> None:
     """15.5, 18.2: a smaller image, which says what it lacks when a request needs it."""
-    tag = "sagemaker-byoc:tests-no-formats"
+    tag = f"{TESTS}-no-formats"
     build_image(tag, builder_args=("--build-arg", "WITH_FORMATS=none"))
     opt_ml.model_code("echoes")
     try:
@@ -140,7 +143,7 @@ def test_buildkit_builds_it_too(image: str, tmp_path: Path) -> None:
         pytest.skip("no docker command here builds with BuildKit")
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "docker").symlink_to(DEBIANS)
-    tag = "sagemaker-byoc:tests-buildkit"
+    tag = f"{TESTS}-buildkit"
     build(tag, None, str(tmp_path / "bin"), "1")
     try:
         for key in ("Cmd", "Entrypoint", "Labels", "Env", "WorkingDir"):

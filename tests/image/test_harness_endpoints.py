@@ -48,7 +48,7 @@ class Project:
         path = os.pathsep.join(map(str, (CONTAINER, HARNESS)))
         command = [sys.executable, "-m", "local_sagemaker", *words, "--project", str(self.root)]
         ran = subprocess.run(
-            command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, timeout=300, check=False
+            command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, timeout=600, check=False
         )
         assert ran.returncode == code, ran.stdout + ran.stderr
         return ran.stdout
@@ -162,11 +162,11 @@ def test_weights_an_update_a_rollback_and_a_kill_lose_no_request(project):
     assert "alarm slow" in described["FailureReason"]
     assert ask(runtime, "digits") == ("blue", "green")
 
-    wait_until(lambda: len(project.containers("digits")) == 1, "the other fleets are gone", 120, interval=0.5)
+    wait_until(lambda: len(project.containers("digits")) == 1, "the other fleets are gone", 300, interval=0.5)
     before = set(project.containers("digits"))
     docker("kill", *before)
-    wait_until(lambda: set(project.containers("digits")) - before, "another container", 120, interval=0.5)
-    wait_until(lambda: answers_again(runtime), "an answer", 120, interval=0.2)
+    wait_until(lambda: set(project.containers("digits")) - before, "another container", 300, interval=0.5)
+    wait_until(lambda: answers_again(runtime), "an answer", 300, interval=0.2)
     assert "ended with exit code 137" in (project.root / ".byoc/endpoints/digits/events.log").read_text()
 
 
@@ -185,11 +185,11 @@ def test_a_killed_runner_leaves_no_container_and_a_truthful_record(project):
     """20.5."""
     made = ("endpoint", "create", "digits", "--variant", f"blue={project.model('blue')}", "--image", project.image)
     project.byoc(*made, "--engine", "docker", "--detach")
-    wait_until(lambda: project.containers("digits"), "a container", 120, interval=0.2)
+    wait_until(lambda: project.containers("digits"), "a container", 300, interval=0.2)
     runner = project.workspace.store.get(Kind.ENDPOINT, "digits").runner
     assert runner is not None
     os.kill(runner.pid, signal.SIGKILL)
-    wait_until(lambda: not runner.is_alive, "the runner's end")
+    wait_until(lambda: not runner.is_alive, "the runner's end", 300)
     assert "Failed" in project.byoc("endpoint", "describe")
     assert project.containers("digits") == []
     project.byoc("endpoint", "start", "--engine", "docker")

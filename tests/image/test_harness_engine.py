@@ -10,7 +10,9 @@ from typing import Any
 import httpx
 import pytest
 from local_sagemaker.engines import ContainerPlan, DockerEngine, Limits, NetworkPlan
+from local_sagemaker.engines.base import Mount
 from local_sagemaker.engines.docker_network import make_network
+from local_sagemaker.engines.overlay import UPPER, make_changes
 from local_sagemaker.errors import EngineMissingError, UsageError
 
 from tests.support.docker import LABEL
@@ -52,6 +54,27 @@ def output_of(engine: DockerEngine, plan: ContainerPlan) -> str:
         return b"".join(chunk.data for chunk in running.logs()).decode()
     finally:
         running.remove()
+
+
+@pytest.mark.parametrize("name", ["a:b", "with space", "größe 👋", 'a,b "c"', "back\\slash"])
+@pytest.mark.parametrize("way", ["read-only", "writable", "with changes"])
+def test_a_folder_of_any_name_is_mounted(
+    engine: DockerEngine, plan: PlanMaker, tmp_path: Path, name: str, way: str
+) -> None:
+    """3.2, 3.4."""
+    folder, changes = tmp_path / name / "data", tmp_path / name / "changes" if way == "with changes" else None
+    folder.mkdir(parents=True)
+    (folder / "old").write_text("there\n")
+    if changes is not None:
+        make_changes(changes)
+    mount = Mount(folder, "/mnt/x", read_only=way == "read-only", changes=changes)
+    seen = output_of(engine, plan("cat /mnt/x/old; touch /mnt/x/new 2>&1; ls /mnt/x", mounts=(mount,)))
+    assert seen.startswith("there\n")
+    assert ("Read-only file system" in seen) == (way == "read-only")
+    assert seen.endswith("old\n" if way == "read-only" else "new\nold\n")
+    assert (folder / "new").exists() == (way == "writable")
+    if changes is not None:
+        assert (changes / UPPER / "new").exists()
 
 
 def answers(host: str, port: int) -> bool:
@@ -98,7 +121,7 @@ def test_a_container_is_reached_by_its_own_address_and_by_its_ports(engine: Dock
     running = engine.start(plan(SERVER, port=0, publish=(8081,)))
     assert running.address is not None
     host, port = running.address
-    wait_until(lambda: answers(host, port), "the container to answer")
+    wait_until(lambda: answers(host, port), "the container to answer", 300)
     assert answers("127.0.0.1", running.port or 0)
     assert host.startswith("127.") is False
     assert port == 8080
@@ -108,7 +131,7 @@ def test_containers_in_one_network_share_localhost(engine: DockerEngine, plan: P
     """15.30."""
     first = engine.start(plan(SERVER, port=0))
     assert first.address is not None
-    wait_until(lambda: answers(*first.address), "the first container to answer")
+    wait_until(lambda: answers(*first.address), "the first container to answer", 300)
     second = engine.start(
         plan(
             "python3 -c 'import urllib.request as u; print(u.urlopen(\"http://127.0.0.1:8080/\").status)'; sleep 600",
@@ -126,9 +149,9 @@ def test_containers_are_found_adopted_and_removed_by_their_labels(
 ) -> None:
     """What a killed tool leaves behind: containers that run, have ended or were never started, and networks."""
     test = {"byoc.test": labels["byoc.test"], "byoc.kind": None}
-    running = engine.start(plan("echo began; trap 'echo bye; exit 5' TERM; while :; do sleep 0.1; done", port=0))
+    running = engine.start(plan("trap 'echo bye; exit 5' TERM; echo began; while :; do sleep 0.1; done", port=0))
     ended = engine.start(plan("exit 3", "two"))
-    ended.wait(60)
+    ended.wait(300)
     engine.client.containers.create(running._container.image, name=f"three-{labels['byoc.test']}", labels=labels)
     network = NetworkPlan(f"net-{labels['byoc.test']}", ("algo-1",), isolated=True, labels=labels)
     make_network(engine.client, network)
@@ -150,7 +173,7 @@ def test_containers_are_found_adopted_and_removed_by_their_labels(
     assert adopted.address == running.address
     assert next(chunk.data for chunk in adopted.logs()) == b"began\n"
     adopted.kill(signal.SIGTERM)
-    assert adopted.wait(60) == 5
+    assert adopted.wait(300) == 5
 
     assert engine.remove_all(test) == 4
     assert engine.find(test) == []

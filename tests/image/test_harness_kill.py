@@ -27,7 +27,7 @@ MOMENTS: dict[str, Callable[[int, Path], bool]] = {
 def resources(root: Path) -> list[dict[str, Any]]:
     """What `byoc ps --all` lists."""
     command = [*COMMAND, "ps", "--all", "--json", "--project", str(root)]
-    done = subprocess.run(command, capture_output=True, check=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, check=True, timeout=240)
     listed: list[dict[str, Any]] = json.loads(done.stdout)["resources"]
     return listed
 
@@ -45,7 +45,7 @@ def test_a_killed_job_has_failed_and_leaves_nothing(image: str, tmp_path: Path, 
             wait_until(
                 lambda: MOMENTS[moment](len(engine.labels_of_all(of_the_project)), log),
                 moment,
-                120,
+                240,
                 lambda: None if tool.poll() is None else f"it ended with {tool.returncode}",
             )
         finally:
@@ -58,4 +58,4 @@ def test_a_killed_job_has_failed_and_leaves_nothing(image: str, tmp_path: Path, 
         assert "it was killed" in record["failure_reason"]
         return not record["containers"] and not engine.labels_of_all(of_the_project)
 
-    wait_until(put_right, "nothing to be left", 60, interval=1)
+    wait_until(put_right, "nothing to be left", 240, interval=1)

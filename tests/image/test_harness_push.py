@@ -49,12 +49,13 @@ def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         wait_until(
             lambda: _answers(port),
             "the registry to answer",
+            300,
             ended=lambda: None if server.poll() is None else (folder / "log").read_text(),
         )
         yield f"127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(300)
 
 
 def _answers(port: int) -> bool:
@@ -136,7 +137,7 @@ def test_a_push_makes_the_repository_and_ends_with_an_address_for_the_sdks(
 
     again = CliRunner().invoke(byoc, arguments, env={"BYOC_ECR_REGISTRY": registry}, catch_exceptions=False)
     assert json.loads(again.stdout) == pushed | {"repository_made": False}
-    stored = httpx.get(f"http://{registry}/v2/{repository}/manifests/{pushed['digest']}")
+    stored = httpx.get(f"http://{registry}/v2/{repository}/manifests/{pushed['digest']}", timeout=60)
     assert stored.status_code == 200
 
 
@@ -173,14 +174,16 @@ def test_an_index_in_the_registry_is_found_out(aws: None, registry: str, image: 
         "manifests": [{"mediaType": pushed.media_type, "digest": pushed.digest, "size": 100}],
     }
     url = f"http://{registry}/v2/{plan.repository}/manifests/index"
-    assert httpx.put(url, content=json.dumps(index), headers={"Content-Type": OCI_INDEX}).status_code == 201
+    put = httpx.put(url, content=json.dumps(index), headers={"Content-Type": OCI_INDEX}, timeout=60)
+    assert put.status_code == 201
     media_type, _ = read_manifest(Login(registry, "AWS", "password"), plan.repository, "index")
     with pytest.raises(ContractViolationError, match=r"was pushed as application/vnd\.oci\.image\.index"):
         check_media_type(pushed.uri, media_type)
 
 
 def test_a_registry_that_nobody_can_reach_is_named(aws: None, image: str, client: Any) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with pytest.raises(UsageError, match=rf"the push to 127.0.0.1:{port}/\S+ failed"):
-        push(plan_push(image, None, None, "eu-west-1", registry=f"127.0.0.1:{port}"), client, boto3.client("ecr"))
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # nobody else can listen there
+        registry = f"127.0.0.1:{deaf.getsockname()[1]}"
+        with pytest.raises(UsageError, match=rf"the push to {registry}/\S+ failed"):
+            push(plan_push(image, None, None, "eu-west-1", registry=registry), client, boto3.client("ecr"))

@@ -56,7 +56,7 @@ def test_a_job_and_an_endpoint_in_containers(image: str, tmp_path: Path) -> None
         stderr=subprocess.STDOUT,
         text=True,
     ) as inner:
-        output = inner.communicate(timeout=200)[0]
+        output = inner.communicate(timeout=900)[0]
     assert inner.returncode == 0, output
     sessions = [one.labels[SESSION_LABEL] for one in DockerEngine.connect().find({SESSION_LABEL: None})]
     assert not [session for session in sessions if session.startswith(f"pytest-{inner.pid}-")]

@@ -47,11 +47,11 @@ class Terminal:
     def wait_for(self, text: str) -> None:
         """Wait until it is shown."""
         os.set_blocking(self._own, False)
-        wait_until(lambda: text in self._read(), f"{text!r} on the terminal", 60, self._ended)
+        wait_until(lambda: text in self._read(), f"{text!r} on the terminal", 240, self._ended)
 
     def exit_code(self) -> int:
         """How it ended."""
-        wait_until(lambda: self._read() is not None and self._process.poll() is not None, "the shell to end", 60)
+        wait_until(lambda: self._read() is not None and self._process.poll() is not None, "the shell to end", 240)
         return int(self._process.returncode)
 
     def _ended(self) -> str | None:
@@ -114,7 +114,7 @@ def test_a_shell_in_an_image_sees_what_a_job_would_see_and_leaves_nothing(image:
 
 def test_without_a_terminal_there_is_no_shell(workspace: Workspace) -> None:
     command = [sys.executable, "-m", "local_sagemaker", "shell", "digits", "--project", str(workspace.root)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=240)
     assert done.returncode == 2
     assert b"standard input is no terminal" in done.stderr
     assert b"Traceback" not in done.stderr

@@ -79,7 +79,7 @@ def test_a_killed_search_leaves_no_container_and_the_next_one_finds_the_best(pro
         wait_until(
             lambda: project.workspace.database.exists() and _reporting(project.workspace) == 2,
             "both training jobs report",
-            300,
+            600,
             lambda: None if process.poll() is None else f"byoc ended with {process.returncode}",
             interval=0.2,
         )
@@ -91,7 +91,7 @@ def test_a_killed_search_leaves_no_container_and_the_next_one_finds_the_best(pro
     assert project.workspace.store.get(Kind.TUNING_JOB, "tune").status == "Failed"
     assert {job.status for job in training_jobs(project.workspace, "tune")} == {"Failed"}
     with project.start("again", "--strategy", "Grid", "--range", "size=3,2,4") as process:
-        output, log = process.communicate(timeout=300)
+        output, log = process.communicate(timeout=900)
     assert process.returncode == 0, log.decode()
     document = json.loads(output)
     found = [one["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] for one in document["TrainingJobSummaries"]]

@@ -55,7 +55,7 @@ assert "sagemaker_byoc.serving.gunicorn" in command(parent(victim))
 os.kill(victim, signal.SIGKILL)
 killed = time.monotonic()
 while not loaded() - before:
-    assert time.monotonic() < killed + 30, "no new worker"
+    assert time.monotonic() < killed + 120, "no new worker"
     time.sleep(0.01)
 print(time.monotonic() - killed)
 """
@@ -93,7 +93,7 @@ def ask(
 
 def ready_inside(server: Running, port: int) -> None:
     """Wait until /ping answers 200 on a port of the container."""
-    wait_until(lambda: ask(server, "/ping", port=port)["status"] == 200, f"/ping on port {port}", 60, interval=0.2)
+    wait_until(lambda: ask(server, "/ping", port=port)["status"] == 200, f"/ping on port {port}", 240, interval=0.2)
 
 
 def test_model_mounted_read_only_is_served_by_nginx(image: str, opt_ml: OptMl) -> None:
@@ -283,11 +283,12 @@ def test_another_port_is_listened_on_and_8080_is_left_alone(image: str, opt_ml: 
         server.wait_for_line("9123")
         listening = "import sys\nfor l in open('/proc/net/tcp').readlines()[1:]:\n f=l.split()\n"
         listening += " if f[3]=='0A': print(int(f[1].split(':')[1],16))"
-        deadline = time.monotonic() + 30
-        ports: set[str] = set()
-        while "9123" not in ports and time.monotonic() < deadline:
-            ports = set(server.execute("python3", "-c", listening).split())
-        assert ports == {"9123"}
+
+        def ports() -> set[str]:
+            return set(server.execute("python3", "-c", listening).split())
+
+        wait_until(lambda: "9123" in ports(), "a server on port 9123", 240, interval=0.2)
+        assert ports() == {"9123"}
 
 
 @BOTH_LANES
@@ -324,15 +325,16 @@ def test_death_of_either_server_ends_the_container_with_an_error(image: str, opt
     """13.3."""
     opt_ml.model_code("echoes")
     kill = (
-        "import os,signal,sys\n"
+        "import contextlib,os,signal,sys\n"
         "for p in filter(str.isdigit, os.listdir('/proc')):\n"
-        " if p!=str(os.getpid()) and open(f'/proc/{p}/stat').read().rpartition(')')[2].split()[1]=='1':\n"
-        "  if sys.argv[1] in open(f'/proc/{p}/cmdline').read(): os.kill(int(p), signal.SIGKILL)"
+        " with contextlib.suppress(OSError):  # it has just ended\n"
+        "  if p!=str(os.getpid()) and open(f'/proc/{p}/stat').read().rpartition(')')[2].split()[1]=='1':\n"
+        "   if sys.argv[1] in open(f'/proc/{p}/cmdline').read(): os.kill(int(p), signal.SIGKILL)"
     )
     with Running(image, "serve", options=[*mounted(opt_ml, read_only_model=True), *PUBLISHED]) as server:
         server.wait_until_ready()
         server.execute("python3", "-c", kill, victim)
-        wait_until(lambda: not server.state["Running"], "the container's end", interval=0.2)
+        wait_until(lambda: not server.state["Running"], "the container's end", 240, interval=0.2)
         assert server.state["ExitCode"] != 0
 
 

@@ -118,7 +118,7 @@ def byoc(arguments: Sequence[str], log: Path) -> Iterator[tuple[subprocess.Popen
             yield process, lambda: log.read_text(errors="replace")
         finally:
             process.terminate()
-            process.wait(150)
+            process.wait(300)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_a_host_has_its_name_before_its_container_and_after_it(make_job: Callabl
     class OneAfterTheOther(DockerEngine):
         def start(self, plan: ContainerPlan) -> DockerContainer:
             running = super().start(plan)
-            running.wait(120)
+            running.wait(300)
             return running
 
     log = io.BytesIO()
@@ -253,11 +253,11 @@ def test_ctrl_c_stops_every_host_and_keeps_what_they_saved(image: str, tmp_path:
         wait_until(
             lambda: log().count("| ready") == 2,
             "both hosts",
-            120,
+            300,
             lambda: log() if process.poll() is not None else None,
         )
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130, log()
+        assert process.wait(300) == 130, log()
     document = json.loads((job / "job.json").read_text())
     assert (document["status"], document["stopped_hosts"]) == ("Stopped", ["algo-1", "algo-2"])
     assert unpacked(job / "model.tar.gz") == {"algo-1": "saved", "algo-2": "saved"}
@@ -291,9 +291,9 @@ def test_a_killed_job_leaves_its_checkpoints_and_the_next_one_resumes_on_every_h
     with ThreadPoolExecutor() as pool:
         running = pool.submit(run, job)
         kept = ["algo-1.pt", "algo-2.pt"]
-        wait_until(lambda: names(store) == kept, "checkpoints of both hosts", 120, lambda: why_ended(running))
+        wait_until(lambda: names(store) == kept, "checkpoints of both hosts", 300, lambda: why_ended(running))
         docker("kill", "--signal", "KILL", plan_containers(job)["algo-1"].name)
-        ran = running.result(120)
+        ran = running.result(300)
     assert (ran.result.status, ran.result.exit_code, ran.result.stopped_hosts) == ("Failed", 137, ["algo-2"])
     assert names(store) == kept
     again = run(make_job("keeps_checkpoints", hosts=2, checkpoints=store))

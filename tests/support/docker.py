@@ -6,16 +6,19 @@ import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Self
 
 from tests.support.http import Reply, request
 from tests.support.opt_ml import OptMl
 from tests.support.waiting import wait_until
 
-LABEL = f"sagemaker-byoc-tests-{os.getpid()}"  # of this run alone: another run's containers are not ours to remove
+# Of this run alone: another run's containers are not ours to remove, and in two containers both may be process 7.
+RUN = uuid.uuid4().hex[:12]
+LABEL = f"sagemaker-byoc-tests-{RUN}"
 
 
-def docker(*arguments: str, seconds: float = 240, env: Mapping[str, str] | None = None, program: str = "docker") -> str:
+def docker(*arguments: str, seconds: float = 480, env: Mapping[str, str] | None = None, program: str = "docker") -> str:
     """Run a docker command; returns its standard output, asserts that it succeeds."""
     done = subprocess.run(
         [program, *arguments],
@@ -52,7 +55,7 @@ class Ran:
         return (self.stdout + self.stderr).decode("utf-8", "replace")
 
 
-def run(image: str, *command: str, options: Sequence[str] = (), seconds: float = 240) -> Ran:
+def run(image: str, *command: str, options: Sequence[str] = (), seconds: float = 480) -> Ran:
     """`docker run` to the end."""
     name = f"{LABEL}-{uuid.uuid4().hex[:12]}"
     try:
@@ -110,6 +113,13 @@ class Running:
         return state
 
     @property
+    def silence(self) -> float:
+        """Seconds from its last line to its end."""
+        lines = docker("logs", "--timestamps", self.id).splitlines()
+        written, ended = lines[-1].partition(" ")[0], self.state["FinishedAt"]
+        return (datetime.fromisoformat(ended) - datetime.fromisoformat(written)).total_seconds()
+
+    @property
     def port(self) -> int:
         """The port of 127.0.0.1 that leads to its 8080."""
         return int(docker("port", self.id, "8080/tcp").split()[0].rpartition(":")[2])
@@ -120,20 +130,20 @@ class Running:
 
     def stop(self, seconds: int) -> int:
         """`docker stop -t SECONDS`; returns the exit code."""
-        docker("stop", "-t", str(seconds), self.id, seconds=seconds + 60)
+        docker("stop", "-t", str(seconds), self.id, seconds=seconds + 240)
         code: int = self.state["ExitCode"]
         return code
 
-    def wait_for_line(self, text: str, seconds: float = 120) -> None:
+    def wait_for_line(self, text: str, seconds: float = 300) -> None:
         """Wait until ``text`` appears in the log; fails at once when the container ends without it."""
         wait_until(lambda: text in self.log, f"{text!r} in the container's log", seconds, self._ended, ASKING)
 
-    def wait_until_ready(self, seconds: float = 120) -> "Running":
+    def wait_until_ready(self, seconds: float = 300) -> "Running":
         """Wait until /ping answers 200 on the published port."""
         wait_until(lambda: self._ping() == 200, "/ping to answer 200", seconds, self._ended, ASKING)
         return self
 
-    def wait_until_ready_inside(self, seconds: float = 120) -> "Running":
+    def wait_until_ready_inside(self, seconds: float = 300) -> "Running":
         """The same from within, for a container that has no network."""
         wait_until(lambda: self.ask_inside("/ping")[0] == 200, "/ping to answer 200", seconds, self._ended, ASKING)
         return self

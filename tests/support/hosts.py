@@ -105,12 +105,12 @@ class Hosts:
                     ],
                 )
 
-    def run(self, seconds: float = 240, env: Mapping[str, str] | None = None) -> list[int | None]:
+    def run(self, seconds: float = 480, env: Mapping[str, str] | None = None) -> list[int | None]:
         """Start all, wait for all, return the exit codes in the order of names."""
         self.start(env=env)
         return self.wait(seconds)
 
-    def wait(self, seconds: float = 240) -> list[int | None]:
+    def wait(self, seconds: float = 480) -> list[int | None]:
         """Wait until every host has ended; the exit codes in the order of names."""
         try:
             docker("wait", *(host.running.id for host in self.all), seconds=seconds)
@@ -118,7 +118,7 @@ class Hosts:
             raise AssertionError(f"not all hosts have ended within {seconds:g} s\n{self.log}") from None
         return [host.exit_code for host in self.all]
 
-    def wait_for_line(self, name: str, text: str, seconds: float = 120) -> None:
+    def wait_for_line(self, name: str, text: str, seconds: float = 300) -> None:
         """Wait until a line appears in one host's log."""
         self[name].running.wait_for_line(text, seconds)
 

@@ -10,7 +10,7 @@ import time
 
 ME = os.environ["SM_CURRENT_HOST"]
 PORT = 5000
-DEADLINE = time.monotonic() + 90
+DEADLINE = time.monotonic() + 300
 
 
 def save(*_):

@@ -9,7 +9,7 @@ import time
 PORT = 5000
 ME = os.environ["SM_CURRENT_HOST"]
 HOSTS = json.loads(os.environ["SM_HOSTS"])
-DEADLINE = time.monotonic() + 90
+DEADLINE = time.monotonic() + 300
 
 
 def connect(host):

@@ -11,6 +11,6 @@ RANK = next((os.environ[name] for name in ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK
 if RANK == "0" and "sagemaker_byoc.training.rank" in sys.orig_argv:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     run_directory = Path(sys.orig_argv[-1])
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not list(run_directory.glob("failure-1-*.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
