@@ -362,6 +362,13 @@ class ContainerPool:
                 asker.unreachable(reason)
             self._serve_line()
             return
+        if not connection.usable:
+            self._opened -= 1
+            connection.abort()
+            if not asker.over:
+                asker.broken("the connection was closed at once", unread=True)
+            self._serve_line()
+            return
         self._all.add(connection)
         if asker.over:
             self.give_back(connection)

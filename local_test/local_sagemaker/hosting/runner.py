@@ -107,6 +107,7 @@ class EndpointService:
         )
         self._fleet: Fleet | None = None
         self._update: Update | None = None
+        self._wanted: Document = {}  # the endpoint configuration of the last update, which may be deleted meanwhile
         self._capture: Capture | None = None
         self._queue: AsyncQueue | None = None
         self._is_changing = False
@@ -278,6 +279,7 @@ class EndpointService:
         apply_desired(fleet, pending)
         instances = sum(variant.desired for variant in self._current().variants)
         deployment = plan_deployment(description.get("LastDeploymentConfig"), instances)
+        self._wanted = dict(config)
         self._journal.event(f"updating to {fleet.config_name}: {deployment.kind}, {len(deployment.steps)} steps")
         mix = partial(shared_table, asynchronous=self._queue is not None)
         now = time.monotonic()
@@ -319,13 +321,12 @@ class EndpointService:
             self._loader.end(instance.name)
             self._retire(instance)
         if update.phase is Phase.DONE:
-            config, _ = read_config(self._workspace, update.new.config_name)
-            old_capture, self._capture = self._capture, self._new_capture(config)
+            old_capture, self._capture = self._capture, self._new_capture(self._wanted)
             self._router.set_capture(self._capture)
             if old_capture is not None:
                 old_capture.close()
             self._endpoint.settle(
-                self._current(), None, EndpointConfigName=update.new.config_name, **from_config(config)
+                self._current(), None, EndpointConfigName=update.new.config_name, **from_config(self._wanted)
             )
             self._journal.event(f"the update to {update.new.config_name} is complete")
         elif update.phase is Phase.ROLLED_BACK:
@@ -385,7 +386,11 @@ class EndpointService:
         if wanted is None or not wanted.get("EnableCapture"):
             return None
         settings = capture_config(wanted, self._workspace.buckets, self._directory / CAPTURE_FOLDER)
-        return Capture(self.name, settings, self._journal.event)
+        try:
+            return Capture(self.name, settings, self._journal.event)
+        except OSError as error:  # a full disk, say
+            self._journal.event(f"data capture cannot begin, requests go on: {error}")
+            return None
 
     # The end
 

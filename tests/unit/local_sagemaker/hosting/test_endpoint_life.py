@@ -193,6 +193,41 @@ def test_an_update_replaces_the_fleet_without_losing_a_request(endpoint, deploym
     assert endpoint.invoke()[1]["by"] == "new"
 
 
+def test_an_update_completes_though_its_configuration_is_deleted_meanwhile(endpoint):
+    """20.5, 23.1: an endpoint configuration and a model may be deleted at any time."""
+    endpoint.model("blue")
+    endpoint.model("new")
+    endpoint.config("one", variant("blue"))
+    endpoint.config("two", variant("blue", "new"))
+    in_service(endpoint)
+    update(endpoint, "two", shift("ALL_AT_ONCE", 1))
+    wait_until(lambda: "updating to two" in endpoint.events(), "the update has begun")
+    endpoint.ask("DeleteEndpointConfig", EndpointConfigName="two")
+    endpoint.ask("DeleteModel", ModelName="new")
+    described = endpoint.wait("InService").description
+    assert described["EndpointConfigName"] == "two"
+    assert endpoint.invoke()[1]["by"] == "new"
+
+
+def test_an_update_completes_where_captures_cannot_be_kept(endpoint):
+    """20.5, 20.9."""
+    endpoint.model("blue")
+    endpoint.config("one", variant("blue"))
+    capture = {
+        "EnableCapture": True,
+        "InitialSamplingPercentage": 100,
+        "DestinationS3Uri": "s3://captures/here",
+        "CaptureOptions": [{"CaptureMode": "Input"}],
+    }
+    endpoint.config("two", variant("blue"), DataCaptureConfig=capture)
+    in_service(endpoint)
+    (endpoint.directory / "capture").write_text("a file where captures are to be kept")
+    update(endpoint, "two")
+    assert endpoint.wait("InService").description["EndpointConfigName"] == "two"
+    assert endpoint.invoke()[0] == 200
+    assert "data capture cannot begin" in endpoint.events()
+
+
 def test_an_update_keeps_weights_and_counts_if_asked(endpoint):
     """23.2: RetainAllVariantProperties."""
     endpoint.model("blue")

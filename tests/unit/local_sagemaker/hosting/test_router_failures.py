@@ -1,9 +1,11 @@
 """Containers that die, hang up or cannot be reached, and clients that leave: who is hurt, and who is not."""
 
+import asyncio
 import json
 import socket
 import threading
 
+from local_sagemaker.hosting.container_connection import ContainerPool
 from local_sagemaker.hosting.limits import InvocationLimits
 from local_sagemaker.hosting.routing import Container, Instance, RoutingStrategy, Variant
 
@@ -59,6 +61,50 @@ def test_a_request_that_was_refused_unread_is_sent_again_once_read(one):
         assert endpoint.post(body=b"b")[2] == b"1"
         thread.join(30)
     assert [data[-1:] for data in served] == [b"a", b"b"]
+
+
+class Asker:
+    """Asks a container, and remembers what became of it."""
+
+    over = False
+    became = ""
+    was_unread = False
+
+    def connected(self, connection):
+        self.became = "connected"
+        connection.ask(self, REQUEST, b"", 0, in_parts=False)
+
+    def broken(self, reason, unread):
+        self.became, self.was_unread = reason, unread
+
+
+def test_a_connection_that_is_lost_before_it_can_be_used_is_told_at_once(monkeypatch):
+    """15.1."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        connect = loop.create_connection
+
+        async def lost_meanwhile(*arguments):
+            transport, protocol = await connect(*arguments)
+            transport.abort()
+            while protocol in pool._all or protocol.usable:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            return transport, protocol
+
+        monkeypatch.setattr(loop, "create_connection", lost_meanwhile)
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            pool = ContainerPool(Container("127.0.0.1", server.getsockname()[1]), 1, 30.0)
+            askers = [Asker(), Asker()]  # the second one waits in line for the one connection
+            for asker in askers:
+                pool.lease(asker)
+            limit = loop.time() + 30
+            while loop.time() < limit and not all(asker.was_unread for asker in askers):
+                await asyncio.sleep(0.01)
+        return [asker.became for asker in askers]
+
+    assert asyncio.run(main()) == ["the connection was closed at once"] * 2
 
 
 def test_a_request_that_was_read_is_not_sent_again(one):
