@@ -6,17 +6,17 @@ import re
 import shutil
 import signal
 import sys
-import tempfile
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from sagemaker_byoc.errors import EXIT_BUG, ByocError, PlatformInputError
+from sagemaker_byoc.errors import EXIT_BUG, ByocError
 from sagemaker_byoc.logs import configure_logs
 from sagemaker_byoc.serving import gunicorn, nginx
 from sagemaker_byoc.serving.access_log import AccessLog
 from sagemaker_byoc.serving.readiness import Readiness
+from sagemaker_byoc.serving.run_folder import make_run_folder
 from sagemaker_byoc.serving.settings import ServeSettings
 from sagemaker_byoc.serving.supervisor import ServerPlan, Supervisor
 
@@ -41,7 +41,7 @@ def serve(settings: ServeSettings, environ: Mapping[str, str]) -> int:
     """Render, start, supervise. Raises ByocError before anything has started."""
     configure_logs(settings.log_level)
     front = nginx.find_nginx(settings)
-    run = _make_run_directory()
+    run = make_run_folder()
     try:
         (run / "metrics").mkdir()
         plans = plan_servers(settings, environ, run, front)
@@ -80,19 +80,6 @@ def choose_lane(settings: ServeSettings, environ: Mapping[str, str]) -> ServeSet
 
     asked = wants_event_loop(settings.code_folders, settings.program, settings.serving_module)
     return replace(settings, lane="asgi") if asked else settings
-
-
-def _make_run_directory() -> Path:
-    """For sockets and marks. Raises PlatformInputError where nothing can be written at all."""
-    for folder in (None, "/dev/shm"):  # noqa: S108 - a read-only container may have nothing else
-        try:
-            return Path(tempfile.mkdtemp(prefix="sagemaker-byoc-", dir=folder))
-        except OSError as error:
-            reason = error
-    raise PlatformInputError(
-        f"no folder for sockets can be made in the temporary directory or in /dev/shm: {reason}; expected one of the "
-        "two to be writable; mount a tmpfs on /tmp."
-    )
 
 
 def _forget(hidden: frozenset[str]) -> None:
