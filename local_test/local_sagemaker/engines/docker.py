@@ -14,7 +14,7 @@ import docker.errors
 import docker.types
 from requests.exceptions import RequestException
 
-from local_sagemaker.engines.base import SHARED_NETWORK, ContainerPlan, Engine, FoundContainer, NetworkPlan
+from local_sagemaker.engines.base import SHARED_NETWORK, ContainerPlan, Engine, FoundContainer, Mount, NetworkPlan
 from local_sagemaker.engines.docker_command import LOOPBACK, network_command, run_command
 from local_sagemaker.engines.docker_container import (
     DockerContainer,
@@ -203,21 +203,7 @@ class DockerEngine:
             "environment": dict(plan.environment),
             "labels": dict(plan.labels),
             "shm_size": plan.limits.shm_bytes,
-            # A list, because two mounts may show the same folder.
-            "volumes": [
-                f"{mount.source}:{mount.target}:{'ro' if mount.read_only else 'rw'}"
-                for mount in plan.mounts
-                if mount.changes is None
-            ],
-            "mounts": [
-                docker.types.Mount(
-                    mount.target,
-                    None,
-                    driver_config=docker.types.DriverConfig("local", overlay_options(mount.source, mount.changes)),
-                )
-                for mount in plan.mounts
-                if mount.changes is not None
-            ],
+            "mounts": [_mount(mount) for mount in plan.mounts],
         }
         if plan.has_peers:
             options["network"] = plan.network
@@ -265,7 +251,7 @@ class DockerEngine:
                 find_image(image, self.has_image),
                 ["-R", "-h", owner, "/byoc-job"],
                 entrypoint=["chown"],
-                volumes={str(directory): {"bind": "/byoc-job", "mode": "rw"}},
+                mounts=[_mount(Mount(directory, "/byoc-job"))],
                 network_mode="none",
                 user="0:0",
                 labels=dict(labels or {}),
@@ -288,6 +274,14 @@ class DockerEngine:
 
 def _filters(labels: Mapping[str, str | None]) -> list[str]:
     return [key if value is None else f"{key}={value}" for key, value in labels.items()]
+
+
+def _mount(mount: Mount) -> docker.types.Mount:
+    """No ``SOURCE:TARGET``, which a folder with a colon in its name would break."""
+    if mount.changes is None:
+        return docker.types.Mount(mount.target, str(mount.source), type="bind", read_only=mount.read_only)
+    driver = docker.types.DriverConfig("local", overlay_options(mount.source, mount.changes))
+    return docker.types.Mount(mount.target, None, driver_config=driver)
 
 
 def _gpu_request(text: str) -> docker.types.DeviceRequest:

@@ -71,14 +71,24 @@ def _labels(labels: Mapping[str, str]) -> list[str]:
 
 
 def _mounts(plan: ContainerPlan) -> list[str]:
-    return [word for mount in plan.mounts for word in _mount(mount)]
+    return [word for mount in plan.mounts for word in ("--mount", _mount(mount))]
 
 
-def _mount(mount: Mount) -> tuple[str, str]:
+def _mount(mount: Mount) -> str:
     if mount.changes is None:
-        return "--volume", f"{mount.source}:{mount.target}{':ro' if mount.read_only else ''}"
-    options = (f'"volume-opt={key}={value}"' for key, value in overlay_options(mount.source, mount.changes).items())
-    return "--mount", ",".join((f"type=volume,dst={mount.target},volume-driver=local", *options))
+        fields = ["type=bind", f"src={mount.source}", f"dst={mount.target}", *(["readonly"] if mount.read_only else [])]
+    else:
+        options = overlay_options(mount.source, mount.changes).items()
+        fields = ["type=volume", f"dst={mount.target}", "volume-driver=local"]
+        fields += [f"volume-opt={key}={value}" for key, value in options]
+    return ",".join(map(_quoted, fields))
+
+
+def _quoted(text: str) -> str:
+    """A field of a line of CSV, as ``--mount`` is read."""
+    if not any(character in text for character in ',"\n'):
+        return text
+    return '"{}"'.format(text.replace('"', '""'))
 
 
 def _ports(plan: ContainerPlan) -> list[str]:

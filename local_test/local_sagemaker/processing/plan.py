@@ -19,7 +19,6 @@ from local_sagemaker.state.workspace import SESSION_LABEL, Workspace, container_
 from local_sagemaker.training.channel_data import Share, share_of
 from local_sagemaker.training.channels import Channel
 from local_sagemaker.training.cluster import GROUP_NAME, Cluster, plan_cluster
-from local_sagemaker.training.containers import SEPARATORS
 from local_sagemaker.training.local_options import LocalOptions
 from local_sagemaker.training.training_job import JOB_LABEL
 
@@ -238,6 +237,4 @@ def plan_input(job: ProcessingJob, host: str, one: Input) -> Mount:
     """How a host sees an input: what it changes there is laid over, and not written to the user's folder."""
     directory, name = job.host_directory(host), folder_name(one.channel.name)
     source, changes = job.own_folder(one, host) or directory / "inputs" / name, directory / "changes" / name
-    if SEPARATORS & set(f"{source}{changes}"):
-        return Mount(source, one.target, read_only=True)
     return Mount(source, one.target, changes=changes)

@@ -13,9 +13,6 @@ from local_sagemaker.training.channels import Channel
 from local_sagemaker.training.training_job import OUTPUT, SyncedFolder, TrainingJob
 from local_sagemaker.training.warm_pool import CACHE
 
-# What separates the parts of the kernel's options for an overlay.
-SEPARATORS = frozenset(":,\\")
-
 
 def plan_network(job: TrainingJob) -> NetworkPlan | None:
     """The network on which the job's hosts find each other, or None for a host that is alone."""
@@ -74,7 +71,7 @@ def plan_channel(job: TrainingJob, host: str, channel: Channel, share: Share) ->
     source = job.own_folder(channel, share) or job.gathered(host, channel)
     changes = job.host_directory(host) / "changes" / channel.name
     target = f"{BASE_DIR}/input/data/{channel.name}"
-    if channel.mode == "FastFile" or SEPARATORS & set(f"{source}{changes}"):
+    if channel.mode == "FastFile":
         return Mount(source, target, read_only=True)
     return Mount(source, target, changes=changes)
 

@@ -1,12 +1,15 @@
 """What a plan amounts to, told as a `docker run` command."""
 
+import csv
 import shlex
 from pathlib import Path
 
 import pytest
 from local_sagemaker.engines import ContainerPlan, DockerEngine, Limits
+from local_sagemaker.engines.base import Mount
 from local_sagemaker.engines.docker_container import is_on_link
 from local_sagemaker.engines.gpus import gpu_variables, parse_gpus
+from local_sagemaker.engines.overlay import overlay_options
 from local_sagemaker.errors import EngineMissingError, UsageError
 
 
@@ -54,6 +57,25 @@ def test_an_entrypoint_with_arguments_is_followed_by_them():
     container = plan(entrypoint=("sh", "-c"), arguments=("exit 3",))
     assert "--entrypoint sh" in options_of(container)
     assert behind_the_image(container) == ["-c", "exit 3"]
+
+
+@pytest.mark.parametrize("name", ["data", "a:b", "with space", "größe 👋", 'a,b "c"', "back\\slash"])
+def test_a_folder_of_any_name_is_mounted_by_its_name(name):
+    """3.2."""
+    folder = Path("/home/me", name)
+    mounts = (Mount(folder, "/opt/ml/input/data/a", read_only=True), Mount(folder, "/opt/ml/model"))
+    words = shlex.split(DockerEngine(client=None).describe(plan(mounts=mounts)))
+    told = [next(csv.reader([words[place + 1]])) for place, word in enumerate(words) if word == "--mount"]
+    assert told == [
+        ["type=bind", f"src={folder}", "dst=/opt/ml/input/data/a", "readonly"],
+        ["type=bind", f"src={folder}", "dst=/opt/ml/model"],
+    ]
+
+
+def test_what_separates_the_kernels_options_is_told_apart_from_a_folders_name():
+    """3.4."""
+    options = overlay_options(Path("/a:b,c"), Path("/back\\slash"))["o"]
+    assert options == (r"lowerdir=/a\:b\,c,upperdir=/back\\slash/upper,workdir=/back\\slash/work")
 
 
 def test_a_strict_container_has_a_read_only_root_and_a_user_of_its_own():
