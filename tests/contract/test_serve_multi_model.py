@@ -433,5 +433,6 @@ def test_a_load_that_takes_too_long_is_504_and_leaves_nothing(many: Models, tmp_
             assert models.invoke("a", [1]).status == 404
         finally:
             gate.touch()
-        assert models.load("a", folder).status == 200
+        # Two seconds may be too little again where the machine is busy.
+        wait_until(lambda: models.load("a", folder).status in (200, 409), "the load")
         assert models.invoke("a", [1]).json == "loaded"

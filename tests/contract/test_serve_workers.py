@@ -218,7 +218,7 @@ def test_request_after_the_only_workers_end_waits_for_the_next_one(serve: Serve,
         first = endpoint.invoke(ONE).json["pid"]
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: not alive(first), "its end")
-        assert endpoint.invoke(ONE, seconds=20).status == 200
+        assert endpoint.invoke(ONE).status == 200
 
 
 @nginx_only
@@ -227,12 +227,12 @@ def test_worker_whose_threads_are_all_stuck_is_replaced(serve: Serve) -> None:
     env = {"BYOC_THREADS": "2", "SAGEMAKER_MODEL_SERVER_TIMEOUT": "1"}
     with serve("sticks", env) as endpoint, ThreadPoolExecutor(2) as pool:
         endpoint.wait_until_ready()
-        first = endpoint.invoke(b"1").json
+        (first,) = endpoint.workers()
         stuck = list(pool.map(lambda _: endpoint.invoke(b'"lock"'), range(2)))
         assert [reply.status for reply in stuck] == [504, 504]
         endpoint.wait_for_line("all 2 threads of this worker are in a function that has not returned in time")
         wait_until(lambda: endpoint.invoke(b"1").status == 200, "the slot to live again")
-        assert endpoint.invoke(b"1").json != first
+        assert first not in endpoint.workers()
         assert 'inference.py", line' in endpoint.log
 
 
@@ -242,11 +242,14 @@ def test_one_stuck_thread_is_no_reason_to_replace_a_worker(serve: Serve) -> None
     env = {"BYOC_THREADS": "2", "SAGEMAKER_MODEL_SERVER_TIMEOUT": "1"}
     with serve("sticks", env) as endpoint:
         endpoint.wait_until_ready()
-        first = endpoint.invoke(b"1").json
+        (first,) = endpoint.workers()
         assert endpoint.invoke(b'"lock"').status == 504
-        until = time.monotonic() + 5
-        while time.monotonic() < until:
-            assert endpoint.invoke(b"1").json == first
+        until, answered = time.monotonic() + 5, set()
+        while time.monotonic() < until or not answered:
+            reply = endpoint.invoke(b"1")
+            if reply.status != 504:  # a second is not much on a busy machine
+                answered.add(reply.json)
+        assert answered == {first}
 
 
 @nginx_only
@@ -278,8 +281,10 @@ def test_request_whose_caller_has_gone_never_reaches_the_model(serve: Serve, tmp
         replies = list(pool.map(lambda _: endpoint.invoke(b"[1]").status, range(4)))
         assert replies == [504] * 4
         gate.touch()
-        assert endpoint.invoke(b"[1]").status == 200
-        assert endpoint.log.count("predicting") == 2
+        tries = 1
+        while endpoint.invoke(b"[1]").status != 200:  # two seconds are not much on a busy machine
+            tries += 1
+        assert 2 <= endpoint.log.count("predicting") <= 1 + tries
 
 
 @nginx_only
@@ -324,11 +329,12 @@ def test_worker_that_stands_still_is_ended_with_its_stacks_in_the_log(serve: Ser
     env = {**folder(versions), "SAGEMAKER_MODEL_SERVER_TIMEOUT": "1", "BYOC_SILENT_SECONDS": "2"}
     with serve("sticks", env) as endpoint:
         endpoint.wait_until_ready()
+        before = endpoint.workers()
         assert endpoint.invoke(b'"python"').status == 504
         endpoint.wait_for_line("has not moved for")
         endpoint.wait_for_line('inference.py", line')
-        wait_until(lambda: len(endpoint.workers()) == 2, "another worker")
-        assert endpoint.invoke(b"1").status == 200
+        wait_until(lambda: endpoint.workers() - before, "another worker")
+        wait_until(lambda: endpoint.invoke(b"1").status == 200, "an answer")
 
 
 @nginx_only
@@ -373,5 +379,5 @@ def test_pause_of_the_whole_container_costs_no_worker(serve: Serve, versions: Pa
             os.kill(pid, signal.SIGCONT)
         woken = time.monotonic()
         wait_until(lambda: time.monotonic() - woken > 2.5, "the master to have looked twice", 10)
-        assert endpoint.invoke(ONE).status == 200
+        wait_until(lambda: endpoint.invoke(ONE).status == 200, "an answer")
         assert endpoint.workers() == workers, endpoint.log

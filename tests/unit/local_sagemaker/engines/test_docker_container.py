@@ -36,7 +36,6 @@ class Container:
 
 @pytest.fixture
 def ended(monkeypatch):
-    monkeypatch.setattr(docker_container, "ENGINE_SECONDS", 0.2)
     monkeypatch.setattr(docker_container, "ENGINE_PAUSE_SECONDS", 0.01)
     settings = {"Ports": {}, "Networks": {}}
     return lambda *answers: DockerContainer(Container(*answers), iter(()), 8080, settings)
@@ -50,11 +49,19 @@ def test_a_container_that_another_program_removed_was_killed(ended):
     assert ended(docker.errors.NotFound("no such container")).wait(60) == 137
 
 
+@pytest.fixture
+def soon_given_up(monkeypatch):
+    """An engine that does not answer."""
+    monkeypatch.setattr(docker_container, "ENGINE_SECONDS", 0.2)
+
+
+@pytest.mark.usefixtures("soon_given_up")
 def test_nobody_says_how_a_container_ended_whose_engine_stays_away(ended):
     with pytest.raises(EngineMissingError, match=r"has not answered for 0\.2 s"):
         ended(ConnectionLost("refused")).wait(60)
 
 
+@pytest.mark.usefixtures("soon_given_up")
 def test_a_job_whose_engine_stays_away_is_no_longer_waited_for(ended):
     running = {"algo-1": ended(ConnectionLost("refused"))}
     watch = HostsWatch(running, Patience(max_runtime=600, stop_grace=1, after_failure=1), lambda _: None)

@@ -12,9 +12,13 @@ from local_sagemaker.engines import ProcessEngine
 from local_sagemaker.state import runner
 from local_sagemaker.state.records import Kind
 from local_sagemaker.state.workspace import Workspace
+from local_sagemaker.training import attempts
+from local_sagemaker.training.hosts import HostsWatch
 from local_sagemaker.training.local_options import LocalOptions
 from local_sagemaker.training.operations import create_training_job
 from local_sagemaker.training.request import default_request
+
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -84,3 +88,24 @@ def running(workspace):
     for thread in threads:
         thread.join(120)
         assert not thread.is_alive()
+
+
+@pytest.fixture
+def ready_first(monkeypatch):
+    """The clocks of each attempt of a job begin once its program has written `ready`, or has ended: on a busy machine
+    it may take longer to come so far than a test wants to wait.
+    """
+
+    def until(log_file):
+        begun = []
+
+        class Watch(HostsWatch):
+            def __init__(self, *arguments):
+                super().__init__(*arguments)
+                begun.append(self)
+                said = lambda: log_file.exists() and log_file.read_bytes().count(b"ready") >= len(begun)  # noqa: E731
+                wait_until(lambda: said() or not self._codes.empty(), "the program to be ready")
+
+        monkeypatch.setattr(attempts, "HostsWatch", Watch)
+
+    return until

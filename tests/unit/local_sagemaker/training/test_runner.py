@@ -157,9 +157,10 @@ def test_metrics_are_in_the_store_while_the_job_runs_and_the_last_ones_in_its_de
 
 
 @pytest.mark.parametrize("kill", [False, True])
-def test_an_interrupted_job_starts_afresh_and_only_its_checkpoints_are_left(create, run, workspace, kill):
+def test_an_interrupted_job_starts_afresh_and_only_its_checkpoints_are_left(create, run, workspace, kill, ready_first):
     """7.5, 7.6, 26.6."""
-    options = LocalOptions(interruptions=(Interruption(1.0, kill), Interruption(1.0, kill)))
+    options = LocalOptions(interruptions=(Interruption(0.1, kill), Interruption(0.1, kill)))
+    ready_first(workspace.directory_of(Kind.TRAINING_JOB, "job") / "logs.txt")
     described = run(create(THREE_ATTEMPTS, options, **SPOT))
     assert described["TrainingJobStatus"] == "Completed"
     attempt = ["Starting", "Downloading", "Training"]
@@ -172,17 +173,23 @@ def test_an_interrupted_job_starts_afresh_and_only_its_checkpoints_are_left(crea
     assert [item.key.rpartition("/")[2] for item in checkpoints] == ["0.pt", "1.pt", "2.pt"]
 
 
-def test_without_a_checkpoint_location_an_interruption_leaves_nothing(create, run, workspace):
+def test_without_a_checkpoint_location_an_interruption_leaves_nothing(create, running, workspace, ready_first):
     """7.1, 7.5."""
-    options = LocalOptions(interruptions=(Interruption(1.0, kill=True),), max_runtime_seconds=4.0)
-    run(create(THREE_ATTEMPTS, options, without=("CheckpointConfig",), **SPOT))
+    options = LocalOptions(interruptions=(Interruption(0.1, kill=True),))
+    ready_first(workspace.directory_of(Kind.TRAINING_JOB, "job") / "logs.txt")
+    name = create(THREE_ATTEMPTS, options, without=("CheckpointConfig",), **SPOT)
+    thread = running(name)
+    wait_until(lambda: log_of(workspace).count("ready") == 2, "the second attempt")
+    call(workspace, "StopTrainingJob", {"TrainingJobName": name})
+    thread.join(60)
     assert log_of(workspace) == "found and\nready\n" * 2
 
 
 def test_a_job_that_waits_too_long_for_an_instance_is_stopped_for_it(create, run):
     """7.5, 1.18."""
     limits = {"MaxRuntimeInSeconds": 2, "MaxWaitTimeInSeconds": 2}
-    options = LocalOptions(interruptions=(Interruption(0.2, kill=True, wait_seconds=600.0),))
+    interruptions = (Interruption(0.2, kill=True, wait_seconds=600.0),)
+    options = LocalOptions(interruptions=interruptions, max_runtime_seconds=600.0)
     described = run(create(WAITS, options, EnableManagedSpotTraining=True, StoppingCondition=limits))
     assert (described["TrainingJobStatus"], described["SecondaryStatus"]) == ("Stopped", "MaxWaitTimeExceeded")
 

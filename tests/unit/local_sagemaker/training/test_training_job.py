@@ -6,7 +6,6 @@ import os
 import signal
 import tarfile
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +21,8 @@ from local_sagemaker.training.job import (
     plan_training_job,
     run_training_job,
 )
+
+from tests.support.waiting import wait_until
 
 SAVES_ON_SIGTERM = """
     import os, pathlib, signal, sys, threading
@@ -141,9 +142,10 @@ def test_a_failure_that_is_no_file_of_the_containers_gives_the_exit_code(tmp_pat
         assert failure_reason(tmp_path / name, 3) == "AlgorithmError: Exit Code: 3"
 
 
-def test_a_job_over_its_limit_is_stopped_and_its_model_kept(make_project, now):
+def test_a_job_over_its_limit_is_stopped_and_its_model_kept(make_project, now, ready_first):
     """Contract 1.12, 1.13 and 1.18."""
-    job = replace(plan(make_project(train=SAVES_ON_SIGTERM), now), max_runtime_seconds=3)
+    job = replace(plan(make_project(train=SAVES_ON_SIGTERM), now), max_runtime_seconds=0.1)
+    ready_first(job.log_file)
     result = run_training_job(job, ProcessEngine())
     assert (result.status, result.secondary_status) == ("Stopped", "MaxRuntimeExceeded")
     with tarfile.open(result.model_data) as model:
@@ -162,25 +164,23 @@ def test_an_interrupted_job_is_stopped_and_collected(make_project, now):
     assert (job.directory / "model" / "saved").exists()
 
 
-def test_a_job_that_ignores_sigterm_is_killed_with_all_it_started(make_project, now):
+def test_a_job_that_ignores_sigterm_is_killed_with_all_it_started(make_project, now, ready_first):
     root = make_project(
         train="""
         import os, signal, subprocess, sys, threading
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         child = subprocess.Popen([sys.executable, "-c", "import threading; threading.Event().wait()"])
-        print(f"child={child.pid};", flush=True)
+        print(f"child={child.pid}; ready", flush=True)
         threading.Event().wait()
     """
     )
-    job = replace(plan(root, now), max_runtime_seconds=3, stop_grace_seconds=0.5)
+    job = replace(plan(root, now), max_runtime_seconds=0.1, stop_grace_seconds=0.5)
+    ready_first(job.log_file)
     log = io.BytesIO()
     result = run_training_job(job, ProcessEngine(), log)
     assert (result.status, result.exit_code) == ("Stopped", 137)
     child = int(log.getvalue().split(b"child=")[1].split(b";")[0])
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and is_running(child):
-        threading.Event().wait(0.05)
-    assert not is_running(child)
+    wait_until(lambda: not is_running(child), "its child to be gone")
 
 
 def is_running(pid):
