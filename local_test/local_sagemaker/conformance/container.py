@@ -182,11 +182,19 @@ class Container:
 
     def listeners(self) -> set[tuple[str, int]]:
         """Where TCP servers inside listen: ``all`` or ``loopback`` or ``one`` of its addresses, and the port."""
-        found: set[tuple[str, int]] = set()
-        for table in ("tcp", "tcp6"):
-            text = self.execute("cat", f"/proc/net/{table}") or self._of_this_machine(f"net/{table}") or ""
-            found |= {_listener(line) for line in text.splitlines()[1:] if line.split()[3:4] == ["0A"]}
-        return {one for one in found if one != ("nameserver", 0)}
+        return {one for one in map(_listener, self._listening()) if one != ("nameserver", 0)}
+
+    def unaccepted(self) -> int:
+        """How many connections to its server's port wait for a process to take them; 0 where that is not told."""
+        return sum(_queue(line) for line in self._listening() if _listener(line)[1] == self.setup.port)
+
+    def _listening(self) -> list[str]:
+        """The kernel's line for each TCP socket that listens."""
+        tables = [
+            self.execute("cat", f"/proc/net/{table}") or self._of_this_machine(f"net/{table}") or ""
+            for table in ("tcp", "tcp6")
+        ]
+        return [line for text in tables for line in text.splitlines()[1:] if line.split()[3:4] == ["0A"]]
 
     @contextmanager
     def archive(self, path: str) -> Iterator[tarfile.TarFile | None]:
@@ -271,6 +279,10 @@ def _listener(line: str) -> tuple[str, int]:
         return "all", number
     loopback = where.endswith("7F") if len(where) == 8 else where.endswith(("01000000", "7F"))
     return ("loopback" if loopback else "one"), number
+
+
+def _queue(line: str) -> int:
+    return int(line.split()[4].partition(":")[2], 16)
 
 
 def _time(text: str) -> float:

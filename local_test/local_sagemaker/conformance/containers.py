@@ -26,6 +26,7 @@ from requests.exceptions import RequestException
 from local_sagemaker.conformance.container import Container
 from local_sagemaker.conformance.leftovers import LABEL, remove_abandoned, runner_labels
 from local_sagemaker.conformance.setup import Network, Setup
+from local_sagemaker.engines.docker import ANSWER_SECONDS
 from local_sagemaker.engines.gpus import parse_gpus
 from local_sagemaker.errors import EngineMissingError
 
@@ -57,7 +58,7 @@ class Containers:
             EngineMissingError: if none answers.
         """
         try:
-            client = docker.from_env(timeout=120, max_pool_size=32)
+            client = docker.from_env(timeout=ANSWER_SECONDS, max_pool_size=32)
             client.ping()
             remove_abandoned(client)
         except (docker.errors.DockerException, RequestException) as error:
@@ -119,16 +120,30 @@ class Containers:
         return f"0-{count // 2 - 1}", f"{count // 2}-{count - 1}"
 
     def network(self, name: str) -> str:
-        """A network, made when it is first asked for; its name for Docker. ``ISOLATED`` has no way out."""
+        """A network, made when it is first asked for; its name for Docker. ``ISOLATED`` has no way out.
+
+        Raises:
+            EngineMissingError: if Docker has no room for one.
+        """
         with self._lock:
             if name not in self._networks:
-                self._networks[name] = self._client.networks.create(
-                    f"byoc-check-{self.session}-{name}",
-                    driver="bridge",
-                    internal=name == ISOLATED,
-                    labels={LABEL: self.session, **self._labels},
-                )
+                self._networks[name] = self._make_network(name)
         return str(self._networks[name].name)
+
+    def _make_network(self, name: str) -> Any:
+        try:
+            return self._client.networks.create(
+                f"byoc-check-{self.session}-{name}",
+                driver="bridge",
+                internal=name == ISOLATED,
+                labels={LABEL: self.session, **self._labels},
+            )
+        except docker.errors.APIError as error:
+            raise EngineMissingError(
+                f"Docker refuses to make a network: {error.explanation or error}",
+                "containers that are two hosts, or are isolated, have a network of their own",
+                "remove networks that nobody uses: `docker network prune`, and try again",
+            ) from error
 
     @contextmanager
     def started(self, setup: Setup) -> Iterator[Container]:
@@ -136,7 +151,7 @@ class Containers:
 
         Raises:
             RefusedError: if Docker does not start it, as for want of an executable, or loses it.
-            EngineMissingError: if it is to have GPUs, and there are none.
+            EngineMissingError: if it is to have GPUs, and there are none; or there is no room for its network.
         """
         container = self._create(setup)
         try:
@@ -186,6 +201,8 @@ class Containers:
             return self._client.containers.create(self.image, list(setup.command), **self._options(setup))
         except docker.errors.APIError as error:
             raise RefusedError(str(error.explanation or error)) from error
+        except RequestException as error:
+            raise RefusedError(f"Docker does not answer: {error}") from error
 
     def _options(self, setup: Setup) -> dict[str, Any]:
         shown = {**setup.folders, **dict.fromkeys(setup.read_only, Path(self._nothing.name))}

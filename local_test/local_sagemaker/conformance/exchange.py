@@ -135,8 +135,8 @@ def ask_at_once(address: Address, count: int, body: bytes, headers: Mapping[str,
 
 
 def serves_twice(address: Address) -> bool:
-    """Whether one connection takes two requests."""
-    connection = http.client.HTTPConnection(*address, timeout=PING_SECONDS)
+    """Whether one connection takes two requests, soon or late."""
+    connection = http.client.HTTPConnection(*address, timeout=PING_SECONDS * 5)
     with suppress(OSError, http.client.HTTPException):
         connection.connect()
         own = connection.sock

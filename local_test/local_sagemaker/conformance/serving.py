@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +35,8 @@ SLOW_SECONDS = 0.5
 LEAST_SECONDS = 3.0
 MORE_THAN_USUAL = 1.5
 BEFORE_SIGNAL_SECONDS = 0.3
+# What a busy machine may need until a server takes a connection; one that waits is lost with the server's socket.
+TAKING_SECONDS = 20.0
 UNDER_WAY_SECONDS = 1.0
 # From a process's death until the container has ended, or answers again.
 SETTLING_SECONDS = 2.0
@@ -259,7 +261,7 @@ def judge_dead(before: Sequence[Process], after: Sequence[Process]) -> Finding:
 
 def examine_stop(container: Container, payload: Payload | None) -> Iterator[Finding]:
     """SIGTERM with a request under way."""
-    with under_way(container.address, payload or ANY_PAYLOAD) as answers:
+    with under_way(container.address, payload or ANY_PAYLOAD, container.unaccepted) as answers:
         container.signal("SIGTERM")
         sent = time.monotonic()
     usual, answer = answers
@@ -276,8 +278,14 @@ def examine_stop(container: Container, payload: Payload | None) -> Iterator[Find
 
 
 @contextmanager
-def under_way(address: tuple[str, int], payload: Payload) -> Iterator[list[Answer]]:
-    """A request that is under way within the block: after it the list has the usual answer, and the one to this."""
+def under_way(address: tuple[str, int], payload: Payload, unaccepted: Callable[[], int]) -> Iterator[list[Answer]]:
+    """A request that is under way within the block: after it the list has the usual answer, and the one to this.
+
+    Args:
+        address: the server's.
+        payload: of the request.
+        unaccepted: how many connections the server has not taken yet.
+    """
     headers = {"Content-Type": payload.content_type}
     usual = ask(address, "POST", "/invocations", payload.body, headers)
     answers = [usual]
@@ -286,15 +294,23 @@ def under_way(address: tuple[str, int], payload: Payload) -> Iterator[list[Answe
             target=lambda: answers.append(ask(address, "POST", "/invocations", payload.body, headers)), daemon=True
         )
         sender.start()
-        time.sleep(BEFORE_SIGNAL_SECONDS)
+        await_taken(unaccepted)
         yield answers
         sender.join()
         return
     half = HalfSent(address, payload.body, headers)
-    time.sleep(BEFORE_SIGNAL_SECONDS)
+    await_taken(unaccepted)
     yield answers
     time.sleep(UNDER_WAY_SECONDS)
     answers.append(half.finish())
+
+
+def await_taken(unaccepted: Callable[[], int], limit: float = TAKING_SECONDS) -> None:
+    """Wait a moment, and until no connection waits to be taken, but ``limit`` seconds at most."""
+    start = time.monotonic()
+    time.sleep(BEFORE_SIGNAL_SECONDS)
+    while unaccepted() and time.monotonic() - start < limit:
+        time.sleep(POLL_SECONDS)
 
 
 def examine_deaths(bench: Serving) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 import docker.errors
 import pytest
+import requests.exceptions
 from local_sagemaker.conformance.containers import Containers, RefusedError
 from local_sagemaker.conformance.setup import Setup
 from local_sagemaker.errors import EngineMissingError
@@ -43,3 +44,34 @@ def test_want_of_a_gpu_is_no_fault_of_the_image(gpus, reason, error):
         pass
     assert [one["Count"] for one in client.asked.get("device_requests", ())] == ([-1] if gpus else [])
     assert client.removed == 1
+
+
+def test_want_of_room_for_a_network_is_no_fault_of_the_image():
+    """22.3: networks that others have left use up Docker's addresses."""
+
+    class Full(Refusing):
+        def create(self, *_, **__):
+            raise docker.errors.APIError("could not find an available, non-overlapping IPv4 address pool")
+
+    client = Full("")
+    client.networks = client
+    containers = Containers(client, "an-image")
+    with (
+        pytest.raises(EngineMissingError, match=r"address pool(.|\n)*docker network prune"),
+        containers.started(Setup(("train",), hostname="algo-1", peers="hosts")),
+    ):
+        pass
+
+
+def test_silence_of_a_starved_engine_is_told():
+    """22.3: in words, and as no fault of the image."""
+
+    class Silent(Refusing):
+        def create(self, *_, **__):
+            raise requests.exceptions.ReadTimeout("Read timed out.")
+
+    with (
+        pytest.raises(RefusedError, match="Docker does not answer: Read timed out"),
+        Containers(Silent(""), "an-image").started(Setup(("serve",), network="none")),
+    ):
+        pass

@@ -2,6 +2,7 @@
 
 import pytest
 from local_sagemaker.conformance import invocations
+from local_sagemaker.conformance.exchange import serves_twice
 from local_sagemaker.conformance.invocations import NO_PAYLOAD, examine_requests
 
 NOTHING = frozenset()
@@ -113,6 +114,12 @@ def test_slow_health_check_is_found(stranger, one_attempt):
     """14.3."""
     with stranger("slow_ping") as server:
         assert outcome(server, "S002") == "violated"
+
+
+def test_slow_health_check_is_not_taken_for_a_closed_connection(stranger):
+    """14.4: a busy machine is slow as well."""
+    with stranger("slow_ping") as server:
+        assert serves_twice(server.address)
 
 
 def test_without_a_payload_rules_about_answers_are_not_tested_and_say_so(stranger):

@@ -1,10 +1,15 @@
 """What is seen of a server's container, without one: where it listens while it loads, and what its requests leave."""
 
 import itertools
+import socket
+from pathlib import Path
 
 import pytest
-from local_sagemaker.conformance.container import Process
-from local_sagemaker.conformance.serving import FEW_DEAD, Elsewhere, judge_dead
+from local_sagemaker.conformance.container import Container, Process
+from local_sagemaker.conformance.serving import FEW_DEAD, Elsewhere, await_taken, judge_dead
+from local_sagemaker.conformance.setup import Setup
+
+from tests.support.waiting import wait_until
 
 SERVER = Process(1, 0, "python3")
 
@@ -52,3 +57,30 @@ def dead(count):
 def test_dead_processes_that_requests_leave_are_found(before, after, outcome):
     """0.4: each takes a process number for ever; one that the start left is no leak."""
     assert judge_dead(before, after).outcome == outcome
+
+
+class Here(Container):
+    """A container whose name space is this process's."""
+
+    def execute(self, *command):
+        return Path(command[-1]).read_text()
+
+
+def test_connection_that_waits_to_be_taken_is_seen():
+    """13.2: a server that stops may lose it; only a request that the server has is under way."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        container = Here(None, Setup(("serve",), port=server.getsockname()[1]))
+        assert container.unaccepted() == 0
+        with socket.create_connection(server.getsockname()):
+            wait_until(lambda: container.unaccepted() == 1, "the connection to wait")
+            taken, _ = server.accept()
+            with taken:
+                assert container.unaccepted() == 0
+
+
+@pytest.mark.parametrize(("waiting", "limit", "looks"), [([1, 1, 0], 60, 3), ([0], 60, 1), ([1, 1, 1], 0, 1)])
+def test_signal_comes_when_the_server_has_the_request(waiting, limit, looks):
+    """13.2: and not after a fixed time, in which a busy machine gets to nothing."""
+    asked = iter(waiting)
+    await_taken(lambda: next(asked), limit)
+    assert len(list(asked)) == len(waiting) - looks
