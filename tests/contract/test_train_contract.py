@@ -56,7 +56,7 @@ def test_start_without_a_command_leaves_no_process_between_the_platform_and_trai
         wait_until(lambda: "ready" in log.read_text(), "the script's first line", ended=ended)
         assert str(RUNTIME / "train") in Path(f"/proc/{started.pid}/cmdline").read_text().split("\0")
         started.send_signal(signal.SIGTERM)
-        assert started.wait(30) == 0
+        assert started.wait(120) == 0
     finally:
         started.kill()
         started.wait()

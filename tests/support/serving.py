@@ -82,20 +82,20 @@ class Endpoint:
             sent["Accept"] = accept
         return request(self.port, "POST", "/invocations", body, sent, seconds)
 
-    def wait_for_status(self, status: int, seconds: float = 90.0) -> None:
+    def wait_for_status(self, status: int, seconds: float = 180.0) -> None:
         """Wait until /ping answers with ``status``; fails at once, with the log, when the server ends."""
         wait_until(lambda: self._ping_status() == status, f"/ping to answer {status}", seconds, self._ended)
 
-    def wait_until_ready(self, seconds: float = 90.0) -> "Endpoint":
+    def wait_until_ready(self, seconds: float = 180.0) -> "Endpoint":
         """Wait until /ping answers 200."""
         self.wait_for_status(200, seconds)
         return self
 
-    def wait_for_line(self, text: str, seconds: float = 60.0) -> None:
+    def wait_for_line(self, text: str, seconds: float = 180.0) -> None:
         """Wait until ``text`` appears in the log; fails at once when the server ends without it."""
         self.wait_for_lines(text, 1, seconds)
 
-    def wait_for_lines(self, text: str, count: int, seconds: float = 60.0) -> None:
+    def wait_for_lines(self, text: str, count: int, seconds: float = 180.0) -> None:
         """Wait until ``text`` has appeared so often in the log; fails at once when the server ends without it."""
         what = f"{text!r} in the server's log" if count == 1 else f"{text!r} {count} times in the server's log"
         try:
@@ -108,7 +108,7 @@ class Endpoint:
         """Stop it the way the platform does."""
         self.process.send_signal(signal.SIGTERM)
 
-    def wait(self, seconds: float = 30.0) -> int:
+    def wait(self, seconds: float = 60.0) -> int:
         """The exit code, waiting for it up to ``seconds``."""
         try:
             return self.process.wait(seconds)

@@ -51,7 +51,7 @@ def run_train(
     env: Mapping[str, str] | None = None,
     python: Sequence[str] = (),
     prefix: Sequence[str] = (),
-    seconds: float = 60.0,
+    seconds: float = 180.0,
 ) -> TrainRun:
     """Run the job to its end.
 
@@ -103,11 +103,11 @@ class RunningJob:
         """All it has written up to now."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
-    def wait_for_line(self, text: str, seconds: float = 60.0) -> None:
+    def wait_for_line(self, text: str, seconds: float = 180.0) -> None:
         """Wait until ``text`` appears in the log; fails at once when the job ends without it."""
         wait_until(lambda: text in self.log, f"{text!r} in the job's log", seconds, self._ended)
 
-    def wait(self, seconds: float = 60.0) -> int:
+    def wait(self, seconds: float = 180.0) -> int:
         """The exit code, waiting for it up to ``seconds``."""
         try:
             return self.process.wait(seconds)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 def wait_until(
     predicate: Callable[[], object],
     what: str,
-    seconds: float = 60.0,
+    seconds: float = 120.0,
     ended: Callable[[], str | None] = lambda: None,
     interval: float = 0.02,
 ) -> None:

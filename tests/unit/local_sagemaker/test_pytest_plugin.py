@@ -176,7 +176,7 @@ def test_what_is_left_at_the_end_is_removed_and_nothing_of_others(tmp_path):
         with clean_engine("process") as engine:
             assert engine.name == "process"
             own = start(session_name())
-        assert own.wait(30) == 137
+        assert own.wait(120) == 137
         with pytest.raises(TimeoutError):
             others.wait(0.1)
     finally:

@@ -101,7 +101,7 @@ def forked(modules: list[str], math_threads: int, *paths: Path) -> dict[str, Any
         env=clean_environment({**threads, "PYTHONPATH": os.pathsep.join(map(str, [CONTAINER, *paths]))}),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

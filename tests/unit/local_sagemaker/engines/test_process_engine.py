@@ -63,7 +63,7 @@ def test_an_entrypoint_runs_with_its_arguments_and_this_python(plan):
     """1.2, 1.4."""
     running = ENGINE.start(plan(*python("import sys; print(sys.executable, sys.argv[1:])"), arguments=("a", "b c")))
     assert output_of(running).strip() == f"{sys.executable} ['a', 'b c']"
-    assert running.wait(30) == 0
+    assert running.wait(120) == 0
 
 
 def test_paths_below_opt_ml_lead_to_the_folder_that_stands_for_it(plan, tmp_path):
@@ -184,7 +184,7 @@ def test_an_adopted_process_is_stopped_as_a_container_is(plan):
     with pytest.raises(TimeoutError):
         adopted.wait(0.1)
     assert adopted.stop(grace_seconds=0.2) == 137
-    assert running.wait(30) == 137
+    assert running.wait(120) == 137
     wait_until(lambda: not any(map(alive, started)), "both to be gone")
 
 
@@ -200,7 +200,7 @@ def test_a_signal_reaches_the_first_process_alone(plan):
     running = ENGINE.start(plan(*python(f"{handler}; signal.pause()")))
     assert next(running.logs()).data == b"up"
     running.kill(signal.SIGUSR1)
-    assert running.wait(30) == 9
+    assert running.wait(120) == 9
     running.kill(signal.SIGUSR1)
 
 
@@ -209,7 +209,7 @@ def test_a_killed_process_takes_its_tree_along(plan):
     running = ENGINE.start(plan(*python(FAMILY)))
     started = pids(running)
     running.kill(signal.SIGKILL)
-    assert running.wait(30) == 137
+    assert running.wait(120) == 137
     wait_until(lambda: not any(map(alive, started)), "both to be gone")
 
 
@@ -225,7 +225,7 @@ def test_a_daemon_ends_with_the_container_that_left_it(plan, labels):
         os.wait()
     """
     running = ENGINE.start(plan(*python(daemon)))
-    assert running.wait(30) == 0
+    assert running.wait(120) == 0
     assert output_of(running) == ""  # to its end: nobody has it open any more
     assert ENGINE.find(labels) == []
 
