@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.docker import LABEL, docker
+from tests.support.docker import LABEL, LABEL_OF_ANY_RUN, docker
 from tests.support.places import REPOSITORY
 
 BUILDING_SECONDS = 1800
@@ -30,6 +31,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def image() -> Iterator[str]:
     """The image of this checkout; BYOC_TEST_IMAGE names one that was built already. No container of ours stays."""
+    # Networks that runs have left which were cut off use up the engine's addresses, some thirty.
+    old = ["--filter", f"label={LABEL_OF_ANY_RUN}", "--filter", "until=6h"]
+    subprocess.run(["docker", "network", "prune", "--force", *old], capture_output=True, check=False)
     named = os.environ.get("BYOC_TEST_IMAGE")
     yield named or _build(f"sagemaker-byoc:tests-{CHECKOUT}")
     left = docker("ps", "-aq", "--filter", f"label={LABEL}").split()

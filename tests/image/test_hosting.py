@@ -69,7 +69,7 @@ def digits_model(image: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, prepare, "--project", tree.base], check=True)
     tree.config("inputdataconfig.json", {"train": {}, "validation": {}})
     tree.hyperparameters(epochs="1")
-    trained = run(image, "train", options=mounted(tree))
+    trained = run(image, "train", options=[*mounted(tree), "-e", "OMP_NUM_THREADS=1"])
     assert trained.exit_code == 0, trained.log
     open_to_everyone(tree)
     return tree.base / "model"

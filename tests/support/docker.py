@@ -15,7 +15,8 @@ from tests.support.waiting import wait_until
 
 # Of this run alone: another run's containers are not ours to remove, and in two containers both may be process 7.
 RUN = uuid.uuid4().hex[:12]
-LABEL = f"sagemaker-byoc-tests-{RUN}"
+LABEL_OF_ANY_RUN = "sagemaker-byoc-tests"
+LABEL = f"{LABEL_OF_ANY_RUN}-{RUN}"
 
 
 def docker(*arguments: str, seconds: float = 480, env: Mapping[str, str] | None = None, program: str = "docker") -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from tests.support.docker import LABEL, Running, docker
+from tests.support.docker import LABEL, LABEL_OF_ANY_RUN, Running, docker
 from tests.support.opt_ml import ONE_HOST, OptMl
 
 
@@ -60,7 +60,7 @@ class Hosts:
         self._network = f"{LABEL}-{uuid.uuid4().hex[:12]}"
 
     def __enter__(self) -> Self:
-        docker("network", "create", "--label", LABEL, self._network)
+        docker("network", "create", "--label", LABEL, "--label", LABEL_OF_ANY_RUN, self._network)
         return self
 
     def __exit__(self, *_: object) -> None:
