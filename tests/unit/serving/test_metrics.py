@@ -590,7 +590,7 @@ def test_sums_never_go_back_while_workers_come_and_go(tmp_path: Path) -> None:
         environ = clean_environment({names.DIRECTORY: str(tmp_path)})
         subprocess.run([sys.executable, "-c", SHORT_LIFE, str(tmp_path)], env=environ, check=True)
     for scraper, into in zip(scrapers, seen, strict=True):
-        scraper.join(30)
+        scraper.join(120)
         assert into[-1] == (lives, lives)
         assert len(into) > lives
         for counter in zip(*into, strict=True):
@@ -622,7 +622,7 @@ def test_nobody_reads_while_counts_move_from_file_to_file(
 
     monkeypatch.setattr(scrape, "_merge", merge_and_be_asked)
     assert number(tmp_path, "words_total", kind="noun") == 4
-    scraper.join(30)
+    scraper.join(120)
     assert read == [4]
 
 
