@@ -8,8 +8,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from rich.console import Console
 from rich.status import Status
+
+from local_sagemaker.console import plain_console
 
 LINE_EVERY_SECONDS = 10.0
 
@@ -48,7 +49,7 @@ class TerminalProgress:
 
     def __enter__(self) -> Callable[[Progress], None]:
         """Begin to show."""
-        console = Console(stderr=True)
+        console = plain_console()
         self._last_line = time.monotonic()
         if console.is_terminal:
             self._status = console.status("starting")

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from local_sagemaker.cli.invoke import guess_content_type, read_payload
 from local_sagemaker.cli.options import env_option, json_option
@@ -20,6 +19,7 @@ from local_sagemaker.conformance.rule import GROUPS, ROLES, Role, Rule
 from local_sagemaker.conformance.rules import choose_rules
 from local_sagemaker.conformance.subject import STARTUP_SECONDS, TRAINING_SECONDS, Payload, Subject
 from local_sagemaker.conformance.suite import check_image, plan_for
+from local_sagemaker.console import plain_console
 from local_sagemaker.errors import ContractViolationError, UsageError
 from local_sagemaker.names import check_environment_key, parse_pairs
 from local_sagemaker.progress import say
@@ -158,7 +158,7 @@ def _examine(subject: Subject, rules: tuple[Rule, ...], dry_run: bool, as_json: 
     if as_json:
         print(json.dumps(report.document(), indent=2))
     else:
-        show(report, Console(file=sys.stdout))
+        show(report, plain_console(sys.stdout))
     return report
 
 
@@ -178,7 +178,7 @@ def _list(rules: tuple[Rule, ...], markdown: bool, as_json: bool) -> None:
     elif markdown:
         print(reference(rules), end="")
     else:
-        list_rules(rules, Console(file=sys.stdout))
+        list_rules(rules, plain_console(sys.stdout))
 
 
 def _payload(payload: Path | None, content_type: str | None) -> Payload | None:

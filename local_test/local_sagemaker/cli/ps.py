@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,8 +83,9 @@ def _document(workspace: Workspace, record: Record, placed: list[Placed]) -> dic
 
 
 def _print_table(rows: list[tuple[Record, list[Placed]]]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - only where a table is shown
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415 - only where a table is shown
+
+    from local_sagemaker.console import plain_console  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False)
     for heading in ("KIND", "NAME", "STATUS", "AGE", "CONTAINERS"):
@@ -95,4 +97,4 @@ def _print_table(rows: list[tuple[Record, list[Placed]]]) -> None:
         count = f"{len(placed)} on {where}" if placed else "-"
         table.add_row(record.kind.words, record.name, status or "-", age(time.time() - record.created_at), count)
     # As wide as it needs to be: a name is whole on its line, to be copied and to be read by programs.
-    Console(width=WIDTH).print(table, soft_wrap=True)
+    plain_console(sys.stdout, WIDTH).print(table, soft_wrap=True)

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from local_sagemaker.console import plain_console
 from local_sagemaker.progress import say
 from local_sagemaker.state.records import Kind
 from local_sagemaker.tuning.definitions import read_definitions
@@ -38,14 +38,14 @@ class LiveTable:
 
     def __enter__(self) -> Callable[[str], None]:
         """Begin to show."""
-        console = Console(stderr=True)
+        console = plain_console()
         if not console.is_terminal:
             return say
         self._live = Live(
             console=console, get_renderable=self._table, refresh_per_second=REFRESHES_PER_SECOND, transient=True
         )
         self._live.start()
-        return lambda line: console.print(f"byoc: {line}", highlight=False, markup=False)
+        return lambda line: console.print(f"byoc: {line}", highlight=False)
 
     def __exit__(self, *_: object) -> None:
         """Clear the table."""
@@ -66,12 +66,12 @@ class LiveTable:
 
 def results_table(summaries: Sequence[dict[str, Any]], definitions: tuple[Definition, ...]) -> None:
     """Print the table of a tuning job that has ended."""
-    console = Console(file=sys.stdout)
+    console = plain_console(sys.stdout)
     table = make_table(summaries, definitions)
     if not console.is_terminal:
         # A file has no width to be cut to.
-        wide = Console(file=sys.stdout, width=WIDEST)
-        console = Console(file=sys.stdout, width=wide.measure(table).maximum)
+        wide = plain_console(sys.stdout, WIDEST)
+        console = plain_console(sys.stdout, wide.measure(table).maximum)
     console.print(table)
 
 
