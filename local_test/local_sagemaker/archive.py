@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from local_sagemaker.errors import UsageError
+from local_sagemaker.machine_faults import REFUSALS
 from local_sagemaker.merge import merge
 
 MODEL = PurePosixPath("/opt/ml/model")
 PIECE_BYTES = 1 << 20
+CACHES = frozenset({"__pycache__", ".git", ".ipynb_checkpoints"})
 
 
 def pack(directory: Path, archive: Path) -> Path:
@@ -28,10 +30,13 @@ def pack(directory: Path, archive: Path) -> Path:
 def pack_entries(entries: Mapping[str, Path], archive: Path) -> Path:
     """Pack files, folders and links under the names given; see ``pack``."""
     partial = archive.with_name(f".{archive.name}.partial")
-    with tarfile.open(partial, "w:gz") as tar:
-        for name, path in entries.items():
-            tar.add(path, arcname=name, recursive=False)
-    partial.replace(archive)
+    try:
+        with tarfile.open(partial, "w:gz") as tar:
+            for name, path in entries.items():
+                tar.add(path, arcname=name, recursive=False)
+        partial.replace(archive)
+    finally:
+        partial.unlink(missing_ok=True)
     return archive
 
 
@@ -39,7 +44,7 @@ def unpack(archive: Path, directory: Path) -> Path:
     """Unpack a ``.tar.gz`` below ``directory``; returns ``directory``.
 
     Raises:
-        UsageError: if the file is no archive, or a member of it would land outside of ``directory``.
+        UsageError: if the file is no archive, a member of it would land outside of ``directory``, or there is no room.
     """
     directory.mkdir(parents=True, exist_ok=True)
     try:
@@ -58,6 +63,12 @@ def unpack(archive: Path, directory: Path) -> Path:
             "pack it again from inside of the model directory: `tar -czf model.tar.gz -C MODEL_DIR .`",
         ) from error
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno in REFUSALS:
+            raise UsageError(
+                f"{archive} cannot be unpacked in {directory}: {error.strerror}",
+                "expected room for, and the right to, what is in it",
+                REFUSALS[error.errno],
+            ) from error
         raise UsageError(
             f"{archive} cannot be unpacked: {error}",
             "expected a gzip-compressed tar archive",
@@ -107,11 +118,33 @@ def remove_tree(directory: Path) -> None:
 
 
 def copy_code(source: Path, target: Path) -> Path:
-    """Copy the user's code folder, leaving out caches; returns ``target``."""
-    shutil.copytree(
-        source,
-        target,
-        symlinks=True,
-        ignore=shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".ipynb_checkpoints"),
-    )
+    """Copy the user's code folder, leaving out caches, sockets and pipes; returns ``target``.
+
+    A file that goes away meanwhile, as an editor's do, is left out.
+
+    Raises:
+        UsageError: if a file cannot be copied.
+    """
+    try:
+        shutil.copytree(source, target, symlinks=True, ignore=_no_code)
+    except shutil.Error as error:
+        for path, _, reason in error.args[0]:
+            if os.path.lexists(path):
+                raise UsageError(
+                    f"{path} cannot be copied: {reason}",
+                    "expected a code folder whose files can be read, and room for a copy of it",
+                    "mend that, or take the file out of the code folder",
+                ) from error
     return target
+
+
+def _no_code(folder: str, names: list[str]) -> set[str]:
+    """The names in a code folder that are not copied."""
+    return {name for name in names if name in CACHES or name.endswith(".pyc") or not _can_be_kept(Path(folder, name))}
+
+
+def _can_be_kept(path: Path) -> bool:
+    try:
+        return stat.S_IFMT(path.lstat().st_mode) in {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}
+    except FileNotFoundError:
+        return False

@@ -13,6 +13,8 @@ REFUSALS = {
     errno.EACCES: "give yourself the right to it: `ls -ld` shows whose it is",
     errno.EPERM: "give yourself the right to it: `ls -ld` shows whose it is",
     errno.EROFS: "use a project on a file system that can be written",
+    errno.ENAMETOOLONG: "use shorter names",
+    errno.EFBIG: "use a file system, or a `ulimit -f`, that takes files of this size",
     errno.EIO: "look at that disk: the system's log says more",
     errno.EMFILE: "allow more open files: `ulimit -n 4096`, and run it again",
     errno.ENFILE: "end programs that hold many files open, and run it again",

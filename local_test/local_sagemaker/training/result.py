@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from local_sagemaker.archive import MODEL, pack_entries
+from local_sagemaker.files import write_whole
 from local_sagemaker.left_behind import read_beginning
 from local_sagemaker.merge import merge
 from local_sagemaker.state.buckets import join_uri
@@ -130,7 +131,7 @@ def collect(
         metrics=metrics or {},
     )
     document = json.dumps(result.document(), indent=2, ensure_ascii=False)
-    (job.directory / "job.json").write_text(document + "\n", encoding="utf-8")
+    write_whole(job.directory / "job.json", document + "\n")
     return result
 
 

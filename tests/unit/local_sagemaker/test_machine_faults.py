@@ -10,7 +10,7 @@ from local_sagemaker.machine_faults import explain
 from requests.exceptions import ConnectionError as ConnectionLost
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.ENAMETOOLONG])
 def test_what_the_file_system_refuses_names_the_file_and_the_reason(number):
     explained = explain(OSError(number, os.strerror(number), "/home/me/digits/.byoc/jobs/one"))
     assert isinstance(explained, UsageError)
