@@ -68,7 +68,8 @@ def find_samples(channel: Channel, buckets: Buckets) -> list[tuple[bytes | Path,
     Raises:
         ChannelDataError: if a line lacks an attribute, or a reference leads nowhere.
     """
-    lines = _read(channel, buckets).decode("utf-8", errors="replace").splitlines()
+    # Not splitlines: a line separator of Unicode may stand in a line as it is.
+    lines = _read(channel, buckets).decode("utf-8", errors="replace").split("\n")
     return [_sample(channel, buckets, number, line) for number, line in enumerate(lines, 1) if line.strip()]
 
 

@@ -63,8 +63,8 @@ class PipeWriter:
     def _run(self) -> None:
         number = 0
         while (pipe := self._open(number)) is not None:
-            self._make(number + 1)  # before this pass ends, so that whoever begins the next one finds it
             try:
+                self._make(number + 1)  # before this pass ends, so that whoever begins the next one finds it
                 self._fill(pipe, number)
             except ChannelDataError as error:
                 self.error = error

@@ -107,3 +107,12 @@ def test_with_a_seed_each_pass_has_another_order_and_hosts_still_share_all_objec
         assert sorted(first + second) == items
     assert set(passes[0][0]) != set(passes[1][0])
     assert passes[0] == [in_pass(channel, items, Share(host, 2), 0) for host in range(2)]
+
+
+def test_a_sample_may_hold_what_unicode_calls_the_end_of_a_line(buckets):
+    """3.10."""
+    text = "one\u2028two\x85three\x0bfour"
+    line = json.dumps({"text": text}, ensure_ascii=False)
+    buckets.put_bytes("s3://bucket/manifest", f"{line}\r\n{line}\n".encode())
+    channel = Channel("train", "s3://bucket/manifest", data_type="AugmentedManifestFile", attributes=("text",))
+    assert find_samples(channel, buckets) == [(text.encode(),)] * 2

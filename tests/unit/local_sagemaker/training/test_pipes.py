@@ -11,6 +11,8 @@ from local_sagemaker.training.channels import Channel
 from local_sagemaker.training.pipes import filled_pipes, record_head
 from sagemaker_byoc.channels import PipeChannel, group_records, read_records
 
+from tests.support.waiting import wait_until
+
 
 @pytest.fixture
 def buckets(tmp_path):
@@ -54,6 +56,19 @@ def records(channel):
 def test_each_pass_is_all_objects_one_after_the_other(read):
     """3.6, 3.7."""
     assert read(Channel("train", "s3://bucket/"), all_of(3)) == [b"aaabbbccc"] * 3
+
+
+def test_a_pipe_that_cannot_be_made_ends_the_pass_and_is_told(buckets, tmp_path):
+    """3.6, 10.8: a full disk, say; here a file is in the way."""
+    folder = tmp_path / "input" / "data"
+    folder.mkdir(parents=True)
+    (folder / "train_1").touch()
+    with filled_pipes([(Channel("train", "s3://bucket/"), Share())], folder, buckets) as (writer,):
+        channel = PipeChannel("train", 60.0, environ={"SAGEMAKER_BASE_DIR": str(tmp_path)})
+        with channel.next_pass() as stream:
+            assert stream.read() == b""
+        wait_until(lambda: writer.error is not None, "the writer has told")
+    assert "channel train" in str(writer.error)
 
 
 def test_a_pass_may_be_left_before_its_end(read, buckets):
