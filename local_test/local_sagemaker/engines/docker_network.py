@@ -15,8 +15,9 @@ from requests.exceptions import RequestException
 from local_sagemaker.engines.base import NetworkPlan
 from local_sagemaker.errors import UsageError
 
-# Within a job's network; below it is the gateway.
+# Within a job's network; below it is the gateway, right below the least.
 FIRST_ADDRESS = 10
+LEAST_ADDRESS = 2
 # Another job may take the addresses that were free a moment ago.
 ATTEMPTS = 10
 TAKEN = "overlaps"
@@ -29,11 +30,10 @@ def job_network(client: Any, plan: NetworkPlan) -> Iterator[Mapping[str, str]]:
     """Make a bridge network, internal where it is isolated, and remove it at the end of the block.
 
     Raises:
-        UsageError: if Docker refuses.
+        UsageError: if Docker refuses, or gives fewer addresses than there are hosts.
     """
     try:
-        subnet = ip_network(_make_with_subnet(client, plan))
-        yield {host: str(subnet[FIRST_ADDRESS + place]) for place, host in enumerate(plan.hosts)}
+        yield _host_addresses(_make_with_subnet(client, plan), plan)
     finally:
         _remove(client, plan)
 
@@ -55,6 +55,19 @@ def _make_with_subnet(client: Any, plan: NetworkPlan) -> str:
         else:
             break
     return subnet
+
+
+def _host_addresses(subnet: str, plan: NetworkPlan) -> dict[str, str]:
+    network = ip_network(subnet)
+    room = network.num_addresses - len(plan.hosts)  # the last address is the broadcast's
+    first = FIRST_ADDRESS if room > FIRST_ADDRESS else LEAST_ADDRESS
+    if room <= first:
+        raise UsageError(
+            f"Docker gives {plan.name} the network {subnet}, too small for {len(plan.hosts)} hosts",
+            "expected an address for each of them",
+            "let Docker give larger ones: `default-address-pools` in its daemon.json",
+        )
+    return {host: str(network[first + place]) for place, host in enumerate(plan.hosts)}
 
 
 def make_network(client: Any, plan: NetworkPlan, subnet: str | None = None) -> str:

@@ -157,13 +157,15 @@ class RunningProcess:
 
     def _await_end(self) -> None:
         self._process.wait()
-        # A container ends with its first process; whatever that left behind ends now, or the log stays open.
-        # A daemon has left the session and its parents: the mark tells whose it is.
-        daemons = [pid for tree in find_trees(self._labels) if tree.name == self.name for pid in tree.pids]
-        for pid in {*session_and_descendants(self._process.pid), *daemons}:
-            _signal(pid, signal.SIGKILL)
-        remove_temporary(self._temporary)
-        self._ended.set()
+        try:
+            # A container ends with its first process; whatever that left behind ends now, or the log stays open.
+            # A daemon has left the session and its parents: the mark tells whose it is.
+            daemons = [pid for tree in find_trees(self._labels) if tree.name == self.name for pid in tree.pids]
+            for pid in {*session_and_descendants(self._process.pid), *daemons}:
+                _signal(pid, signal.SIGKILL)
+            remove_temporary(self._temporary)
+        finally:
+            self._ended.set()
 
     def logs(self) -> Iterator[Chunk]:
         """Yield the raw bytes of both streams, which are one here, until the last process has closed them."""

@@ -1,5 +1,7 @@
 """A job's network, made while other jobs make theirs."""
 
+from dataclasses import replace
+
 import docker.errors
 import pytest
 from local_sagemaker.engines import NetworkPlan, docker_network
@@ -28,8 +30,9 @@ class Network:
 class Networks:
     """An engine's networks; the first ``taken`` subnets are another's by the time that they are asked for."""
 
-    def __init__(self, taken=0, busy=()):
+    def __init__(self, taken=0, busy=(), prefix=16):
         self.there = []
+        self._prefix = prefix
         self.busy = list(busy)
         self.networks = self
         self._taken = taken
@@ -39,7 +42,7 @@ class Networks:
         if ipam["Config"] and self._given <= self._taken:
             raise docker.errors.APIError("Pool overlaps with other one on this address space")
         self._given += not ipam["Config"]
-        self.there.append(Network(self, f"172.{self._given}.0.0/16"))
+        self.there.append(Network(self, f"172.{self._given}.0.0/{self._prefix}"))
         return self.there[-1]
 
     def list(self, **_):
@@ -57,6 +60,21 @@ def test_addresses_that_another_job_has_taken_meanwhile_are_asked_for_anew():
     with job_network(client, PLAN) as addresses:
         assert addresses == {"algo-1": "172.4.0.10", "algo-2": "172.4.0.11"}
         assert len(client.there) == 1
+    assert client.there == []
+
+
+def test_hosts_have_addresses_on_an_engine_whose_networks_are_small():
+    """5.2."""
+    plan = replace(PLAN, hosts=tuple(f"algo-{number}" for number in range(1, 14)))
+    with job_network(Networks(prefix=28), plan) as addresses:
+        assert list(addresses.values()) == [f"172.1.0.{number}" for number in range(2, 15)]
+
+
+def test_more_hosts_than_an_engines_networks_have_addresses_are_refused():
+    """5.2."""
+    client = Networks(prefix=30)
+    with pytest.raises(UsageError, match="too small for 2 hosts"), job_network(client, PLAN):
+        pass
     assert client.there == []
 
 

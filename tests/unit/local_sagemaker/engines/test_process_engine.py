@@ -1,10 +1,13 @@
 """Plain processes in place of containers: how they are started, found again, and ended with all that they started."""
 
+import errno
+import os
 import signal
 import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -281,3 +284,14 @@ def test_what_stands_for_tmp_is_gone_where_the_process_ended_after_its_tool_was_
     assert len(list(temporary.iterdir())) == 2
     assert ENGINE.remove_all(labels) == 0
     assert list(temporary.iterdir()) == [kept]
+
+
+def test_an_end_is_told_though_the_process_table_cannot_be_read(plan, monkeypatch):
+    """1.12: too many open files, say."""
+
+    def refused(*_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("local_sagemaker.engines.process.find_trees", refused)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    assert ENGINE.start(plan(*python("raise SystemExit(3)"))).wait(60) == 3
