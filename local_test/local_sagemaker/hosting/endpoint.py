@@ -76,7 +76,7 @@ class Endpoint:
         """The status of GET /ping, or None if there is no answer within the platform's two seconds."""
         try:
             return httpx.get(f"{self.url}/ping", timeout=PING_SECONDS, trust_env=False).status_code
-        except httpx.TransportError:
+        except httpx.HTTPError:
             return None
 
     def invoke(self, body: bytes, content_type: str = "application/json", accept: str | None = None) -> Reply:

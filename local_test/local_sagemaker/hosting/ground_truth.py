@@ -31,6 +31,7 @@ def read_truth(path: Path) -> dict[str, str]:
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
+            csv.field_size_limit(max(csv.field_size_limit(), path.stat().st_size))  # a column may hold whole texts
             rows: Iterator[Any] = (
                 csv.DictReader(file) if path.suffix == ".csv" else map(json.loads, filter(str.strip, file))
             )

@@ -145,7 +145,7 @@ def _at(number: int, change: Callable[..., bytes], *records: bytes) -> bytes:
         return change(*records)
     except NothingSelectedError as error:
         raise ObjectFailed(f"record {number}: {error.args[0]}") from error
-    except (ValueError, csv.Error) as error:
+    except (ValueError, RecursionError, csv.Error) as error:
         raise ObjectFailed(f"record {number} or its answer is not in its format: {error}") from error
 
 
@@ -158,6 +158,7 @@ def _select_columns(line: bytes, path: JsonPath) -> bytes:
     items = path.columns or (slice(None),)
     if b'"' not in line:
         return b",".join(_some(choose(line.split(b","), items)))
+    csv.field_size_limit(max(csv.field_size_limit(), len(line)))  # a cell may be as long as its record
     row = next(csv.reader([line.decode()], strict=True))
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(_some(choose(row, items)))

@@ -78,7 +78,7 @@ def execution_parameters(endpoint: Endpoint) -> dict[str, Any]:
     try:
         answer = httpx.get(f"{endpoint.url}/execution-parameters", timeout=PARAMETERS_SECONDS, trust_env=False)
         document = answer.json() if answer.status_code == 200 else {}
-    except (httpx.TransportError, ValueError):
+    except (httpx.HTTPError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
 

@@ -123,6 +123,12 @@ def test_csv_of_texts_keeps_quotes_commas_and_line_ends_inside_fields() -> None:
     assert decode(b'"a, b","say ""hi""","two\nlines"\n', "text/csv") == [["a, b", 'say "hi"', "two\nlines"]]
 
 
+def test_a_csv_field_may_be_a_whole_document() -> None:
+    """15.9."""
+    document = "a word, " * 100_000
+    assert decode(f'1,"{document}"\n'.encode(), "text/csv") == [["1", document]]
+
+
 def test_ragged_csv_names_the_row() -> None:
     """A person finds it by its number."""
     with pytest.raises(RequestError, match="row 2"):

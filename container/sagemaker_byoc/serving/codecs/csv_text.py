@@ -43,6 +43,7 @@ def read_any(body: bytes, charset: str) -> Any:
 def read_fields(body: bytes, charset: str) -> list[list[str]]:
     """The fields as they stand. Raises MalformedBody that names the row."""
     text = as_text(body, charset, "CSV")
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a field may be a whole document
     try:
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if row]
     except csv.Error as error:

@@ -110,3 +110,15 @@ def test_filter_and_join_bring_every_row_back(rows):
 def test_the_format_is_the_content_types(content_type, form):
     """15.40: JSON and CSV only."""
     assert format_of(content_type) == form
+
+
+def test_a_quoted_cell_may_be_as_long_as_its_record():
+    """15.40."""
+    document = b'"' + b"a word, " * 100_000 + b'"'
+    assert processing("$[1:]").filter_input(b"1," + document + b"\n", 1) == document + b"\n"
+
+
+def test_a_document_that_is_nested_too_deeply_fails_its_object():
+    """15.40."""
+    with pytest.raises(ObjectFailed, match="record 1 or its answer is not in its format"):
+        processing("$.a", form="json lines").filter_input(b"[" * 200_000 + b"\n", 1)
