@@ -6,6 +6,7 @@ The counts are the router's; here they are added to those of earlier runs, and k
 from __future__ import annotations
 
 import json
+import pickle
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -46,8 +47,10 @@ class Measurements:
         self._ask = ask
         self._keep = keep
         self._before = read_metrics(directory)
-        self._recent: deque[tuple[float, Metrics]] = deque()
-        self._older: deque[tuple[float, Metrics]] = deque()  # fewer of them: counts of a busy endpoint are large
+        # Pickled, for as objects those of a busy variant take 45 KB.
+        self._recent: deque[tuple[float, bytes]] = deque()
+        self._older: deque[tuple[float, bytes]] = deque()  # fewer of them
+        self._last: Metrics = {}
         self._written_at = 0.0
         self._written: Metrics | None = None
         self._point_at = time.monotonic()
@@ -58,9 +61,9 @@ class Measurements:
         if self._recent and now - self._recent[-1][0] < SNAPSHOT_SECONDS:
             return
         snapshot = dict(self._ask())
-        if self._recent and self._recent[-1][1] == snapshot:
-            snapshot = dict(self._recent[-1][1])
-        self._recent.append((now, snapshot))
+        kept = self._recent[-1][1] if self._recent and snapshot == self._last else pickle.dumps(snapshot)
+        self._recent.append((now, kept))
+        self._last = snapshot
         while now - self._recent[0][0] > RECENT_SECONDS:
             last = self._recent.popleft()
             if not self._older or last[0] - self._older[-1][0] >= OLDER_SECONDS:
@@ -91,10 +94,10 @@ class Measurements:
         if not self._recent:
             return VariantMetrics()
         kept = (*self._older, *self._recent)
-        start = next((metrics for at, metrics in kept if at >= now - seconds), kept[-1][1])
-        earliest = kept[0][1] is start and kept[0][0] > now - seconds
-        before = VariantMetrics() if earliest else start.get(key, VariantMetrics())
-        return self._recent[-1][1].get(key, VariantMetrics()) - before
+        at, start = next((one for one in kept if one[0] >= now - seconds), kept[-1])
+        earliest = at == kept[0][0] and at > now - seconds
+        metrics: Metrics = {} if earliest else pickle.loads(start)  # noqa: S301 - our own
+        return self._last.get(key, VariantMetrics()) - metrics.get(key, VariantMetrics())
 
     def _write(self, snapshot: Metrics) -> None:
         if snapshot == self._written:
@@ -109,8 +112,8 @@ class Measurements:
             period = metrics - self._point.get(key, VariantMetrics())
             if period.invocations:
                 points += [MetricPoint(name, value, timestamp, key[0]) for name, value in period.named().items()]
-        self._point = snapshot
         self._keep(points)
+        self._point = snapshot
 
 
 def added(one: VariantMetrics | None, other: VariantMetrics) -> VariantMetrics:

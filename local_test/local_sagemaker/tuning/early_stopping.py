@@ -21,9 +21,16 @@ def is_behind(objective: Sequence[float], earlier: Iterable[Sequence[float]], *,
     epoch = len(objective)
     if epoch == 0:
         return False
-    averages = [statistics.fmean(values[:epoch]) for values in earlier if len(values) >= epoch]
+    averages = [_mean(values[:epoch]) for values in earlier if len(values) >= epoch]
     averages = [average for average in averages if math.isfinite(average)]
     if len(averages) < MIN_EARLIER_JOBS:
         return False
     median = statistics.median(averages)
     return not (objective[-1] >= median if is_maximized else objective[-1] <= median)
+
+
+def _mean(values: Sequence[float]) -> float:
+    try:
+        return statistics.fmean(values)
+    except OverflowError:  # the job has diverged
+        return math.fsum(value / len(values) for value in values)

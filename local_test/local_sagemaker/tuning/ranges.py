@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -145,6 +146,11 @@ def _number_range(entry: Mapping[str, Any], *, is_integer: bool, where: str) -> 
             f"MinValue {entry['MinValue']} of hyperparameter {name} is greater than its MaxValue {entry['MaxValue']}.",
             "exchange them",
         )
+    if not math.isfinite(high - low):
+        raise ValidationError(
+            f"The range of hyperparameter {name} is wider than the largest number, {sys.float_info.max:g}.",
+            "bring its bounds nearer",
+        )
     scaling = entry.get("ScalingType", "Auto")
     if scaling == "Logarithmic" and low <= 0:
         raise ValidationError(
@@ -189,7 +195,7 @@ def _hinted_range(entry: Mapping[str, Any]) -> Range:
         number = float(hint)
     except ValueError:
         number = math.nan
-    if not math.isfinite(number) or number == 0:
+    if not math.isfinite(number * AUTO_HINT_RATIO) or number == 0:
         return CategoricalRange(name, (hint,))
     low, high = sorted((number / AUTO_HINT_RATIO, number * AUTO_HINT_RATIO))
     is_integer = hint.lstrip("+-").isdigit()

@@ -1,8 +1,9 @@
 """An endpoint's counts over time: what a window of the last seconds holds, and how much is kept for it."""
 
-import weakref
+import tracemalloc
 
 import pytest
+from local_sagemaker.errors import UsageError
 from local_sagemaker.hosting.invocation_metrics import Latency, VariantMetrics
 from local_sagemaker.hosting.measurements import SNAPSHOT_SECONDS, Measurements, read_metrics
 
@@ -11,34 +12,47 @@ KEY = ("blue", "1")
 
 @pytest.fixture
 def observed(tmp_path):
-    """Measurements after 1000 s of 8 requests a second, the clock's end, and references to all snapshots."""
-    clock, snapshots = [0.0], []
+    """Measurements after 1000 s of 8 requests a second, and the clock's end."""
+    clock = [0.0]
 
     def ask():
-        metrics = VariantMetrics(invocations=int(clock[0] * 8))
-        snapshots.append(weakref.ref(metrics))
-        return {KEY: metrics}
+        return {KEY: VariantMetrics(invocations=int(clock[0] * 8))}
 
     measurements = Measurements(tmp_path, ask, list)
     while clock[0] < 1000:
         clock[0] += SNAPSHOT_SECONDS
         measurements.look(clock[0])
-    return measurements, clock[0], snapshots
+    return measurements, clock[0]
 
 
 @pytest.mark.parametrize("seconds", [1, 10, 60, 300, 890])
 def test_a_window_holds_what_was_counted_within_it(observed, seconds):
     """20.5, 20.8."""
-    measurements, now, _ = observed
+    measurements, now = observed
     found = measurements.window(KEY, now, seconds).invocations / 8
     assert found == pytest.approx(seconds, abs=0.3 if seconds < 60 else 5.5)
 
 
-def test_a_long_life_keeps_few_snapshots(observed):
+def test_what_a_window_may_ask_for_takes_little_memory_however_busy_the_variant(tmp_path):
     """20.8."""
-    _, _, snapshots = observed
-    assert len(snapshots) == 4000
-    assert sum(one() is not None for one in snapshots) < 450
+    clock = [0.0]
+
+    def ask():
+        done = int(clock[0] * 1000)
+        latency = Latency(done, done, done, {bucket: done + bucket for bucket in range(400)})
+        return {KEY: VariantMetrics(invocations=done, model_latency=latency, overhead_latency=latency)}
+
+    measurements = Measurements(tmp_path, ask, list)
+    tracemalloc.start()
+    try:
+        while clock[0] < 1000:
+            clock[0] += SNAPSHOT_SECONDS
+            measurements.look(clock[0])
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert measurements.window(KEY, clock[0], 60).invocations == pytest.approx(60_000, rel=0.01)
+    assert kept < 4e6
 
 
 def test_counts_that_did_not_change_are_not_written_again(tmp_path):
@@ -65,3 +79,22 @@ def test_a_thinned_sample_is_every_nth_latency_in_order(most):
     assert len(whole) == 600
     assert whole == sorted(whole)
     assert latency.sample_ms(most) == whole[step // 2 :: step]
+
+
+def test_points_that_could_not_be_kept_are_kept_with_the_next(tmp_path):
+    """20.8."""
+    kept, is_full = [], True
+
+    def keep(points):
+        if is_full:
+            raise UsageError("no room", "expected some", "make it")
+        kept.extend(points)
+
+    counted = [3]
+    measurements = Measurements(tmp_path, lambda: {KEY: VariantMetrics(invocations=counted[0])}, keep)
+    with pytest.raises(UsageError):
+        measurements.close()
+    is_full = False
+    counted[0] = 5
+    measurements.close()
+    assert {point.metric: point.value for point in kept}["Invocations"] == 5

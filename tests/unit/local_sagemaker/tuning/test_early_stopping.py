@@ -24,3 +24,10 @@ def test_jobs_that_ended_before_that_epoch_are_not_compared_with():
 def test_nothing_is_stopped_before_it_has_a_value():
     """24.6."""
     assert not is_behind([], EARLIER, is_maximized=False)
+
+
+def test_jobs_that_diverged_do_not_stop_the_comparison():
+    """24.6."""
+    diverged = [[1.7e308, 1.7e308]] * 3
+    assert not is_behind([1.0, 1.0], diverged, is_maximized=False)
+    assert is_behind([1.0, 1.0], diverged, is_maximized=True)

@@ -15,6 +15,11 @@ def one(document):
     return found
 
 
+def test_a_hint_that_leaves_no_room_for_a_decade_above_it_stays():
+    """24.2."""
+    assert one({"AutoParameters": [{"Name": "x", "ValueHint": "1e308"}]}).values == ("1e308",)
+
+
 @pytest.mark.parametrize(
     ("document", "message"),
     [
@@ -22,6 +27,7 @@ def one(document):
         (number(low="a"), "'a', which is not a finite number"),
         (number(high="inf"), "'inf', which is not a finite number"),
         (number(low="0.5", kind="Integer"), "'0.5', which is not an integer"),
+        (number(low="-1.7e308", high="1.7e308"), "wider than the largest number"),
         (number(low="0", scaling="Logarithmic"), "only for ranges of values greater than 0"),
         (number(low="0", high="1", scaling="ReverseLogarithmic"), "0 <= x < 1.0"),
         (number(low="-0.1", high="0.9", scaling="ReverseLogarithmic"), "0 <= x < 1.0"),
