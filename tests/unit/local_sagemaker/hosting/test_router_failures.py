@@ -64,18 +64,18 @@ def test_a_request_that_was_refused_unread_is_sent_again_once_read(one):
 
 
 class Asker:
-    """Asks a container, and remembers what became of it."""
+    """Asks a container, and can be awaited until the connection breaks."""
 
     over = False
-    became = ""
-    was_unread = False
+
+    def __init__(self):
+        self.broke = asyncio.get_running_loop().create_future()
 
     def connected(self, connection):
-        self.became = "connected"
         connection.ask(self, REQUEST, b"", 0, in_parts=False)
 
     def broken(self, reason, unread):
-        self.became, self.was_unread = reason, unread
+        self.broke.set_result((reason, unread))
 
 
 def test_a_connection_that_is_lost_before_it_can_be_used_is_told_at_once(monkeypatch):
@@ -88,9 +88,8 @@ def test_a_connection_that_is_lost_before_it_can_be_used_is_told_at_once(monkeyp
         async def lost_meanwhile(*arguments):
             transport, protocol = await connect(*arguments)
             transport.abort()
-            while protocol in pool._all or protocol.usable:
+            for _ in range(10):  # turns of the loop, in which the connection learns of its end
                 await asyncio.sleep(0)
-            await asyncio.sleep(0)
             return transport, protocol
 
         monkeypatch.setattr(loop, "create_connection", lost_meanwhile)
@@ -99,12 +98,10 @@ def test_a_connection_that_is_lost_before_it_can_be_used_is_told_at_once(monkeyp
             askers = [Asker(), Asker()]  # the second one waits in line for the one connection
             for asker in askers:
                 pool.lease(asker)
-            limit = loop.time() + 30
-            while loop.time() < limit and not all(asker.was_unread for asker in askers):
-                await asyncio.sleep(0.01)
-        return [asker.became for asker in askers]
+            async with asyncio.timeout(30):
+                return [await asker.broke for asker in askers]
 
-    assert asyncio.run(main()) == ["the connection was closed at once"] * 2
+    assert asyncio.run(main()) == [("the connection was closed at once", True)] * 2
 
 
 def test_a_request_that_was_read_is_not_sent_again(one):
