@@ -73,9 +73,14 @@ def test_no_update_is_lost_between_workers(serve: Serve) -> None:
     with serve("remembers", ON) as endpoint, ThreadPoolExecutor(8) as pool:
         endpoint.wait_until_ready()
         name = opened(endpoint)
-        replies = list(pool.map(lambda _: ask(endpoint, b'"count"', name), range(80)))
-        assert sorted(reply.json["count"] for reply in replies) == list(range(1, 81))
-        assert len({reply.json["pid"] for reply in replies}) == 2
+        replies: list[Reply] = []
+
+        def both_have_answered() -> bool:
+            replies.extend(pool.map(lambda _: ask(endpoint, b'"count"', name), range(80)))
+            return len({reply.json["pid"] for reply in replies}) == 2
+
+        wait_until(both_have_answered, "an answer of each worker")
+        assert sorted(reply.json["count"] for reply in replies) == list(range(1, len(replies) + 1))
 
 
 def test_sessions_outlive_the_worker_that_opened_them(serve: Serve) -> None:
