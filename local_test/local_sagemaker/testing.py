@@ -24,6 +24,7 @@ from local_sagemaker.hosting.endpoint import STARTUP_SECONDS, Endpoint, Reply, p
 from local_sagemaker.image import DEFAULT_TAG, build_image, image_exists
 from local_sagemaker.names import make_job_name
 from local_sagemaker.project import read_project
+from local_sagemaker.state.process_space import process_space
 from local_sagemaker.state.records import Kind, Runner
 from local_sagemaker.state.runner import run
 from local_sagemaker.state.workspace import SESSION_LABEL, Workspace
@@ -39,7 +40,7 @@ PREFIX = "pytest-"
 def session_name() -> str:
     """The value of the session label of this process's containers; tells whether the process still runs."""
     runner = Runner.here()
-    return f"{PREFIX}{runner.pid}-{runner.started}"
+    return f"{PREFIX}{runner.pid}-{runner.started}-{_short_space()}"
 
 
 @contextmanager
@@ -317,5 +318,10 @@ class Endpoints:
 def _has_ended(session: str) -> bool:
     if not session.startswith(PREFIX):
         return False
-    pid, _, started = session.removeprefix(PREFIX).partition("-")
-    return pid.isdigit() and not Runner(int(pid), started).is_alive
+    pid, started, space = (*session.removeprefix(PREFIX).split("-"), "", "")[:3]
+    # A container that shares the engine, as CI's may, has other processes of the same numbers.
+    return space == _short_space() and pid.isdigit() and not Runner(int(pid), started).is_alive
+
+
+def _short_space() -> str:
+    return hashlib.sha256(process_space().encode()).hexdigest()[:12]

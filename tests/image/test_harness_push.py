@@ -21,6 +21,7 @@ from local_sagemaker.errors import ContractViolationError, EngineMissingError, U
 from local_sagemaker.push import Login, check_image, check_media_type, plan_push, push, read_manifest
 from moto import mock_aws
 
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.docker
@@ -40,8 +41,7 @@ def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         pytest.skip("docker-registry is not installed")
     assert program is not None, "apt-get install docker-registry"
     folder = tmp_path_factory.mktemp("registry")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     (folder / "config.yml").write_text(CONFIG.format(root=folder / "data", port=port))
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen([program, "serve", str(folder / "config.yml")], stdout=log, stderr=log)

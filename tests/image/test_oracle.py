@@ -40,7 +40,7 @@ def _observed(case: Case, results: dict[str, Any], mode: str) -> list[Observed]:
 
 
 @pytest.mark.docker
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("mode", ["ours", "compatible"])
 def test_every_difference_from_the_toolkit_is_on_the_reviewed_list(results: dict[str, Any], mode: str) -> None:
     """11.1-11.7, 12.1-12.5, against the program that defines them."""
@@ -50,7 +50,7 @@ def test_every_difference_from_the_toolkit_is_on_the_reviewed_list(results: dict
 
 
 @pytest.mark.docker
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(1800)
 def test_no_row_of_the_list_is_left_over(results: dict[str, Any]) -> None:
     """A row that no case needs hides the next difference of its kind."""
     observed = [one for case in CASES for one in _observed(case, results, "ours")]
@@ -59,7 +59,7 @@ def test_no_row_of_the_list_is_left_over(results: dict[str, Any]) -> None:
 
 
 @pytest.mark.docker
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(1800)
 def test_script_is_started_in_every_case(results: dict[str, Any]) -> None:
     """2.1-2.14: whatever a job may hold."""
     failed = {name: of["ours"]["log"] for name, of in results.items() if of["ours"]["given"] is None}

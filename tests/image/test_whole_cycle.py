@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.places import REPOSITORY
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(1800)]
 SCRIPT = REPOSITORY / "examples/whole_cycle/run.sh"
 
 
@@ -28,7 +28,7 @@ def ran(image: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=1400,
+        timeout=1700,
     )
     assert done.returncode == 0, done.stdout
     return directory / "digits", done.stdout

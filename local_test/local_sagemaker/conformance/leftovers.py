@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
+from local_sagemaker.state.process_space import process_space
 from local_sagemaker.state.records import Runner
 
 LABEL = "sagemaker-byoc.check"
@@ -17,14 +16,14 @@ RUNNER_LABEL = "sagemaker-byoc.check-runner"
 def runner_labels() -> dict[str, str]:
     """The labels that tell which process a container or network belongs to."""
     runner = Runner.here()
-    return {RUNNER_LABEL: f"{_place()} {runner.pid} {runner.started}"}
+    return {RUNNER_LABEL: f"{process_space()} {runner.pid} {runner.started}"}
 
 
 def is_abandoned(labels: Mapping[str, str]) -> bool:
     """Whether the process that made it is gone; what another machine or container has made is not ours to judge."""
     place, _, process = labels.get(RUNNER_LABEL, "").partition(" ")
     pid, _, started = process.partition(" ")
-    return place == _place() and pid.isdigit() and not Runner(int(pid), started).is_alive
+    return place == process_space() and pid.isdigit() and not Runner(int(pid), started).is_alive
 
 
 def remove_abandoned(client: Any) -> int:
@@ -43,10 +42,3 @@ def remove_abandoned(client: Any) -> int:
                 network.remove()
                 removed += 1
     return removed
-
-
-def _place() -> str:
-    """Where process numbers are unique: this machine, or this container of it."""
-    with suppress(OSError):
-        return f"{platform.node()}/{Path('/proc/self/ns/pid').readlink()}"
-    return platform.node()

@@ -164,6 +164,23 @@ def test_what_a_killed_test_run_left_is_removed_by_the_next(outer):
     wait_until(lambda: not left(), "the job to be gone")
 
 
+def test_a_run_in_another_container_is_not_judged(tmp_path, monkeypatch):
+    """It shares the engine and not the process numbers: that its number is free here says nothing."""
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as ended:
+        pid = ended.pid
+    with monkeypatch.context() as patch:
+        patch.setattr("local_sagemaker.testing.process_space", lambda: "elsewhere/pid:[1]")
+        patch.setattr("os.getpid", lambda: pid)
+        theirs = session_name()
+    labels = {SESSION_LABEL: theirs}
+    running = ENGINE.start(ContainerPlan(theirs, "train", "", tmp_path, {}, labels=labels, entrypoint=("sleep", "600")))
+    try:
+        assert remove_leftovers(ENGINE) == 0
+        assert ENGINE.find(labels)
+    finally:
+        running.remove()
+
+
 def test_what_is_left_at_the_end_is_removed_and_nothing_of_others(tmp_path):
     def start(session):
         labels = {SESSION_LABEL: session}
