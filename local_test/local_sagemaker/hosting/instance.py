@@ -87,13 +87,19 @@ class HostedInstance:
         self._stop.set()
         with self._lock:
             self.state = InstanceState.STOPPING
-        threads = [threading.Thread(target=one.stop, args=(grace_seconds,)) for one in self._running]
+        threads = [threading.Thread(target=self._stop_one, args=(one, grace_seconds)) for one in self._running]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         self._thread.join()
         self._clean()
+
+    def _stop_one(self, running: Running, grace_seconds: float) -> None:
+        try:
+            running.stop(grace_seconds)
+        except LocalSageMakerError as error:  # the engine went away; what it still has is found by its labels
+            self.failure = self.failure or str(error)
 
     def models_folder(self) -> Path:
         """Where the multi-model container's archives are unpacked."""
@@ -204,7 +210,8 @@ class HostedInstance:
     def _clean(self) -> None:
         # Those that share the first one's network go before it.
         for running in reversed(self._running):
-            running.remove()
+            with suppress(LocalSageMakerError):  # the engine does not remove it now; it is found by its labels
+                running.remove()
         for pump in self._pumps:
             pump.join(LOG_DRAIN_SECONDS)
         with suppress(OSError):  # what root wrote below /opt/ml is given back at the endpoint's end

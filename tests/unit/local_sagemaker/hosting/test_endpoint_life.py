@@ -1,11 +1,12 @@
 """An endpoint from CreateEndpoint to DeleteEndpoint, on containers that are servers of this process."""
 
 import tarfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from local_sagemaker.errors import UsageError, ValidationError
+from local_sagemaker.errors import EngineMissingError, UsageError, ValidationError
 from local_sagemaker.hosting.alarms import Alarm, AlarmBook
 from local_sagemaker.hosting.measurements import read_metrics
 from local_sagemaker.state.records import Kind
@@ -333,6 +334,29 @@ def archive(endpoint: FakeEndpoint, key: str, folder: Path) -> None:
     with tarfile.open(path, "w:gz") as tar:
         tar.add(folder / "weights", "weights")
     endpoint.workspace.buckets.put(f"s3://bucket/models/{key}", path)
+
+
+def test_an_engine_that_fails_while_an_instance_is_ended_leaves_no_traceback(endpoint, monkeypatch):
+    """1.12, 20.3."""
+    endpoint.model("blue")
+    endpoint.config("one", variant("blue", count=2))
+    in_service(endpoint)
+    raised = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+
+    def gone(*_):
+        raise EngineMissingError("the engine does not answer", "expected it to", "start it")
+
+    with monkeypatch.context() as patched:
+        for container in endpoint.engine.containers:
+            patched.setattr(container, "stop", gone)
+            patched.setattr(container, "remove", gone)
+        wanted = [{"VariantName": "blue", "DesiredInstanceCount": 1}]
+        endpoint.ask("UpdateEndpointWeightsAndCapacities", EndpointName="digits", DesiredWeightsAndCapacities=wanted)
+        endpoint.wait("InService")
+        wait_until(lambda: not [one for one in threading.enumerate() if one.name.startswith("end-")], "it is ended")
+    assert raised == []
+    assert endpoint.invoke()[0] == 200
 
 
 def test_a_multi_model_container_loads_what_is_asked_for_and_unloads_when_memory_ends(endpoint, tmp_path):
