@@ -231,7 +231,7 @@ def test_package_that_is_missing_is_told_with_the_place_to_name_it(serve: Serve)
     """14.8."""
     with serve("import_error") as endpoint:
         endpoint.wait_for_line("No module named 'a_package_that_is_not_installed'. If a_package_that_is_not_installed")
-        endpoint.wait_for_line("in the code's requirements.txt and build the image again")
+        endpoint.wait_for_line("in a requirements.txt beside the code")
 
 
 def test_prediction_that_no_format_can_hold_is_500_and_names_its_type(serve: Serve) -> None:

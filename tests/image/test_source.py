@@ -3,7 +3,6 @@
 import io
 import json
 import tarfile
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from tests.support.docker import Running, mounted, open_to_everyone, run
 from tests.support.opt_ml import OptMl
 from tests.support.places import REPOSITORY, program
+from tests.support.wheels import wheel
 
 pytestmark = pytest.mark.docker
 
@@ -38,17 +38,6 @@ def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size = len(content)
     archive.addfile(member, io.BytesIO(content))
-
-
-def wheel() -> bytes:
-    """A distribution named tiny, with one module."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr("tiny.py", "VALUE = 42\n")
-        archive.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
-        archive.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr("tiny-1.0.dist-info/RECORD", "")
-    return content.getvalue()
 
 
 def given(tree: OptMl) -> dict[str, Any]:

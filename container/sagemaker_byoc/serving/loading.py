@@ -52,8 +52,8 @@ def _hint(error: BaseException) -> str:
     if not isinstance(cause, ModuleNotFoundError):
         return ""
     return (
-        f". If {cause.name} comes with a package, name the package in the code's requirements.txt and build the image "
-        "again: packages are installed when it is built, not when it serves."
+        f". If {cause.name} comes with a package, name the package in a requirements.txt beside the code: what it "
+        "names is installed when the container starts, or, for the image's own code, by `byoc build`."
     )
 
 

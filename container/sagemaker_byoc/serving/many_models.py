@@ -32,9 +32,10 @@ from sagemaker_byoc.errors import (
 from sagemaker_byoc.memory import MemoryReading, describe_out_of_memory, read_memory, unused_memory
 from sagemaker_byoc.serving.exchange import Answer, Request
 from sagemaker_byoc.serving.handlers import Handler
+from sagemaker_byoc.serving.model_packages import ModelPackages
 from sagemaker_byoc.serving.model_registry import ASIDE, LOADED, LOADING, ModelRecord, ModelRegistry
 from sagemaker_byoc.serving.model_room import ModelRoom
-from sagemaker_byoc.serving.model_store import Held, ModelStore, is_out_of_memory
+from sagemaker_byoc.serving.model_store import Held, ModelStore, explain, is_out_of_memory, settings_for
 from sagemaker_byoc.serving.peers import Message, Peers
 from sagemaker_byoc.serving.settings import ServeSettings
 from sagemaker_byoc.serving.streams import Watched
@@ -57,6 +58,7 @@ class ManyModels:
         self._store = store
         self._peers = Peers(registry.folder, self._answer_peer)
         self._room = ModelRoom(settings, registry, store, self._peers)
+        self._packages = ModelPackages(settings, registry.folder)
         self._lock = threading.Lock()
         self._loading: dict[str, Future[None]] = {}
 
@@ -102,7 +104,7 @@ class ManyModels:
         Raises ModelAlreadyLoaded, NotEnoughMemory, ModelNotFound or MalformedBody for a folder that cannot be one, and
         HandlerError or UserCodeError for what the user's code raises.
         """
-        folder = self._folder(url)
+        folder = self._folder(name, url)
         with self._registry.locked():
             self._repair()
             self._peers.wait_for(self._settings.workers - 1, SUCCESSOR_SECONDS)
@@ -110,6 +112,7 @@ class ManyModels:
             record = ModelRecord(name, str(folder), secrets.token_hex(8), LOADING, left, kills)
             if self._registry.read(name) is not None:
                 raise ModelAlreadyLoaded(f"model {name!r} is loaded already.")
+            self._provide_packages(record)
             self._room.make(self._room.needed(record) * (1 + self._peers.count()), record)
             self._registry.write(record)
             try:
@@ -174,13 +177,22 @@ class ManyModels:
             return next((record.name for record in self.listed() if record.url == named.rstrip("/")), named)
         return named
 
-    def _folder(self, url: str) -> Path:
+    def _provide_packages(self, record: ModelRecord) -> None:
+        settings = settings_for(self._settings, record)
+        try:
+            self._packages.provide(record.name, settings)
+        except ByocError as error:
+            raise explain(record.name, error, settings) from None
+
+    def _folder(self, name: str, url: str) -> Path:
         root = self._settings.paths.models.resolve()
         folder = Path(url).resolve()
         if not folder.is_relative_to(root) or folder == root:
-            raise MalformedBody(f"url is {url!r}; expected a folder below {root}, where the platform puts models.")
+            log.error("model %s: url is %r; expected a folder below %s", name, url, root)
+            raise MalformedBody(f"url of model {name!r} is no folder of where the platform puts models.")
         if not folder.is_dir():
-            raise ModelNotFound(f"url is {url!r}, and there is no such folder.")
+            log.error("model %s: url is %r, and there is no such folder", name, url)
+            raise ModelNotFound(f"url of model {name!r} names a folder that is not there.")
         return folder
 
     def _load_everywhere(self, record: ModelRecord) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import gc
+import importlib
 import logging
 import sys
 import threading
@@ -20,6 +21,7 @@ from sagemaker_byoc.serving import users_signals
 from sagemaker_byoc.serving.model import Model
 from sagemaker_byoc.serving.model_code import ModelCode
 from sagemaker_byoc.serving.model_registry import ModelRecord
+from sagemaker_byoc.serving.place_names import hide_paths
 from sagemaker_byoc.serving.settings import ServeSettings
 from sagemaker_byoc.user_code import users_frames
 
@@ -126,14 +128,14 @@ class ModelStore:
         try:
             return self._make(record)
         except BaseException as error:  # noqa: BLE001 - sys.exit in a user's module must not end the thread unseen
-            failure = explain(record.name, error)
+            failure = explain(record.name, error, settings_for(self._settings, record))
         # Raised here, where nothing holds the trace any more, and with it what the model had allocated.
         give_memory_back()
         raise failure
 
     def _make(self, record: ModelRecord) -> Held:
-        paths = self._settings.paths
-        settings = replace(self._settings, paths=ModelPaths(paths.base, paths.image_code, Path(record.url)))
+        settings = settings_for(self._settings, record)
+        importlib.invalidate_caches()  # another worker may have installed what the code imports
         started = time.monotonic()
         before = held_memory()
         code: ModelCode | None = None
@@ -170,13 +172,20 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-def explain(name: str, error: BaseException) -> ByocError:
-    """The error that the caller is told for one that came while a model was loaded, without its trace."""
+def settings_for(settings: ServeSettings, record: ModelRecord) -> ServeSettings:
+    """The settings as one of many models sees them: with its own folder."""
+    paths = settings.paths
+    return replace(settings, paths=ModelPaths(paths.base, paths.image_code, Path(record.url)))
+
+
+def explain(name: str, error: BaseException, settings: ServeSettings) -> ByocError:
+    """The error that the caller is told for one that came while a model was loaded, without its trace; the log has it
+    whole. `settings`: with the model's own folder.
+    """
     if is_out_of_memory(error):
         return NotEnoughMemory(f"memory did not suffice for model {name!r}: {error}")
     if isinstance(error, ByocError):
-        error.__cause__ = error.__context__ = None
-        return error.with_traceback(None)
+        return _explain_ours(name, error, settings)
     frames = users_frames(error)
     reason = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
     log.error("model %s could not be loaded: %s\n%s", name, reason, "".join(traceback.format_list(frames)))
@@ -184,7 +193,17 @@ def explain(name: str, error: BaseException) -> ByocError:
     if isinstance(error, SyntaxError) and error.filename:  # found before the first line ran
         at = (error.filename, error.lineno)
     place = f" ({Path(at[0]).name}, line {at[1]})" if at else ""
-    return HandlerError(f"model {name!r} could not be loaded: {reason}{place}")
+    return HandlerError(f"model {name!r} could not be loaded: {hide_paths(reason, settings)}{place}")
+
+
+def _explain_ours(name: str, error: ByocError, settings: ServeSettings) -> ByocError:
+    text = str(error)
+    if repr(name) not in text:
+        text = f"model {name!r} could not be loaded: {text}"
+    log.error("%s", text)
+    error.args = (hide_paths(text, settings),)
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def give_memory_back() -> None:

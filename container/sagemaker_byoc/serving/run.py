@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from sagemaker_byoc.errors import EXIT_BUG, ByocError
+from sagemaker_byoc import processes
+from sagemaker_byoc.errors import EXIT_BUG, ByocError, Stopped
 from sagemaker_byoc.logs import configure_logs
 from sagemaker_byoc.serving import gunicorn, nginx
 from sagemaker_byoc.serving.access_log import AccessLog
@@ -26,9 +27,15 @@ log = logging.getLogger(__name__)
 def main() -> int:
     """Serve until stopped; returns the exit code of the container."""
     try:
-        settings = choose_lane(ServeSettings.read(os.environ), os.environ)
+        settings = ServeSettings.read(os.environ)
         _forget(gunicorn.hidden_names(settings))
-        return serve(settings, os.environ)
+        configure_logs(settings.log_level)
+        with processes.blocked_signals():
+            environ = _provide_packages(settings, os.environ)
+            return serve(choose_lane(settings, environ), environ)
+    except Stopped:
+        log.info("stopped while packages were being installed")
+        return 0
     except ByocError as error:
         print(f"sagemaker-byoc: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         return error.exit_code
@@ -39,7 +46,6 @@ def main() -> int:
 
 def serve(settings: ServeSettings, environ: Mapping[str, str]) -> int:
     """Render, start, supervise. Raises ByocError before anything has started."""
-    configure_logs(settings.log_level)
     front = nginx.find_nginx(settings)
     run = make_run_folder()
     try:
@@ -66,6 +72,15 @@ def serve(settings: ServeSettings, environ: Mapping[str, str]) -> int:
             from sagemaker_byoc.serving.sessions import own_folder  # noqa: PLC0415 - few endpoints have any
 
             shutil.rmtree(own_folder(run), ignore_errors=True)
+
+
+def _provide_packages(settings: ServeSettings, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment in which what lies beside the code as requirements.txt is met. Raises ByocError."""
+    if not settings.multi_model and not any((folder / "requirements.txt").is_file() for folder in settings.own_folders):
+        return environ
+    from sagemaker_byoc.serving.model_packages import install_for_endpoint  # noqa: PLC0415 - most bring none
+
+    return install_for_endpoint(settings, environ)
 
 
 def choose_lane(settings: ServeSettings, environ: Mapping[str, str]) -> ServeSettings:

@@ -187,6 +187,12 @@ class ServeSettings:
         default="`on`",
         meaning="`off`: with `BYOC_BATCH_MAX_ROWS` the model never waits, not even for callers that come right back",
     )
+    install_requirements: bool = _variable(
+        "BYOC_INSTALL_REQUIREMENTS",
+        read=lambda environ, name: read_choice(environ, name, ("on", "off")) == "on",
+        default="`on`",
+        meaning="`off`: a `requirements.txt` beside the code that travels with the model, or is mounted, is left alone",
+    )
     nginx: str = _variable(
         "BYOC_NGINX",
         read=lambda environ, name: read_choice(environ, name, ("auto", "on", "off")),
@@ -299,7 +305,7 @@ class ServeSettings:
     def own_folders(self) -> list[Path]:
         """Where inference.py is looked for before the image's code: what travels with the model, what was mounted."""
         submitted = [self.submit_directory] if self.submit_directory else []
-        return [self.paths.model / "code", *submitted, self.paths.code]
+        return [self.paths.model / "code", *submitted, self.paths.code, self.paths.model]
 
     @property
     def code_folders(self) -> list[Path]:

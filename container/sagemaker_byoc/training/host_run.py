@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sagemaker_byoc import processes
+from sagemaker_byoc.child import Outcome, is_stop, start_with_tail
 from sagemaker_byoc.errors import PlatformInputError, UserCodeError
+from sagemaker_byoc.stderr_tail import StderrTail
 from sagemaker_byoc.training.cluster import Cluster, Verdict
 from sagemaker_byoc.training.distribution import Distribution
-from sagemaker_byoc.training.launch import LaunchPlan, heed_stop, is_stop, start_with_tail
+from sagemaker_byoc.training.launch import LaunchPlan, heed_stop
 from sagemaker_byoc.training.rank import ABORT_GRACE_SECONDS, RankPlan
 from sagemaker_byoc.training.rank_report import RankProcess, read_failures, read_processes
-from sagemaker_byoc.training.report import Outcome, failure_reason
-from sagemaker_byoc.training.streams import StderrTail
+from sagemaker_byoc.training.report import failure_reason
 
 TICK_SECONDS = 0.1
 SERVER_SECONDS = 60.0

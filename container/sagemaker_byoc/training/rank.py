@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from sagemaker_byoc import processes
+from sagemaker_byoc.child import Outcome, supervise
 from sagemaker_byoc.memory import describe_out_of_memory, read_memory
-from sagemaker_byoc.training.launch import LaunchPlan, supervise
+from sagemaker_byoc.training.launch import LaunchPlan
 from sagemaker_byoc.training.rank_report import RankFailure, RankProcess, announce, read_failures, report_failure
-from sagemaker_byoc.training.report import Outcome, ends_in_traceback, failure_reason
+from sagemaker_byoc.training.report import ends_in_traceback, failure_reason
 from sagemaker_byoc.training.streams import LinePump
 
 PLAN_FILE = "launch.json"

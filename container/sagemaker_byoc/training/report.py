@@ -5,8 +5,10 @@ Source: SageMaker developer guide, "How Amazon SageMaker AI Signals Algorithm Su
 
 import re
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+
+from sagemaker_byoc.child import Outcome
 
 LIMIT = 1024
 _HEADLINE = 600
@@ -24,17 +26,6 @@ _CHAINED = (
     "The above exception was the direct cause of the following exception:",
 )
 _PYTHON = re.compile(r'File "[^"]*(/lib/python3[^"]*|<frozen [^"]*)"')
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How the user's script ended: its exit code (128 + n for signal n), the tail of its standard error, and
-    whether the platform had asked it to stop.
-    """
-
-    exit_code: int
-    stderr_tail: bytes
-    stopped: bool = False
 
 
 def write_failure(path: Path, text: str) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from sagemaker_byoc import processes
-from sagemaker_byoc.errors import EXIT_BUG, ByocError, Stopped, UserCodeError
+from sagemaker_byoc.child import Outcome
+from sagemaker_byoc.errors import EXIT_BUG, ByocError, Stopped
 from sagemaker_byoc.memory import describe_out_of_memory, read_memory
 from sagemaker_byoc.paths import MLPaths
 from sagemaker_byoc.settings import TrainSettings, read_paths
@@ -118,24 +119,17 @@ def _install_requirements(plan: LaunchPlan) -> LaunchPlan:
     """Have pip install what the code folder's requirements.txt names and the image lacks. Raises UserCodeError."""
     if not any((plan.folder / name).is_file() for name in ("requirements.txt", "setup.py")):
         return plan
-    from sagemaker_byoc.training.requirements import explain_failure, plan_requirements  # noqa: PLC0415 - see above
+    from sagemaker_byoc.packages import InstallPlan, install, plan_packages  # noqa: PLC0415 - see above
 
-    wanted = plan_requirements(plan.folder)
+    wanted = plan_packages(plan.folder, with_setup=True)
     if wanted is None:
         return plan
-    missing = ", ".join(wanted.missing)
-    print(f"sagemaker-byoc: installing {missing} ({wanted.file})", file=sys.stderr, flush=True)
-    environ = wanted.environ(plan.environ)
-    outcome = execute(replace(plan, script="pip", command=wanted.command, environ=environ))
-    if outcome.stopped:
-        raise Stopped(max(1, outcome.exit_code - 128))
-    if outcome.exit_code != 0:
-        tail = outcome.stderr_tail.decode("utf-8", errors="replace")
-        raise UserCodeError(explain_failure(wanted, outcome.exit_code, tail))
-    if wanted.python_path is None:
-        return plan
-    folders = [wanted.python_path, plan.environ.get("PYTHONPATH", "")]
-    return replace(plan, environ={**plan.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))})
+
+    def run(wanted: InstallPlan) -> Outcome:
+        return execute(replace(plan, script="pip", command=wanted.command, environ=wanted.environ(plan.environ)))
+
+    install(wanted, run)
+    return replace(plan, environ=wanted.place.environ(plan.environ))
 
 
 def _find_other_hosts(job: TrainingJob, settings: TrainSettings) -> None:

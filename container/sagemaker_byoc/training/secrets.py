@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sagemaker_byoc.credentials import IN_URL, MASK
 from sagemaker_byoc.training.job import TrainingJob
 
-MASK = "***"
 SHORTEST = 4  # a shorter value is found in every text
 # Values that say nothing, under whatever name: use_auth_token is true in many a job.
 _PLAIN = frozenset({"true", "false", "none", "null", "auto", "default"})
@@ -48,7 +48,6 @@ _ABOUT = frozenset(
         *("required", "size", "timeout", "ttl", "type"),
     }
 )
-_IN_URL = r"[A-Za-z][A-Za-z0-9+.-]*://(?P<user>[^\s/:@]*)(:(?P<password>[^\s/@]*))?@"
 _SHORTEST_USER_TOKEN = 16  # https://TOKEN@host has no password; a plain user name is shorter
 
 
@@ -69,11 +68,6 @@ def mask(text: str, values: tuple[str, ...]) -> str:
     if not values:
         return text
     return re.sub("|".join(map(re.escape, values)), MASK, text)
-
-
-def without_credentials(text: str) -> str:
-    """The text with what stands before the @ of a URL replaced."""
-    return re.sub(_IN_URL, lambda match: match[0].partition("//")[0] + f"//{MASK}@", text)
 
 
 def is_secret_name(name: str) -> bool:
@@ -119,7 +113,7 @@ def _in_urls(text: str) -> Iterator[str]:
         return
     from urllib.parse import unquote  # noqa: PLC0415 - few jobs have such a value, and none waits for it at the start
 
-    for match in re.finditer(_IN_URL, text):
+    for match in re.finditer(IN_URL, text):
         password = match["password"]
         if password:
             yield from {password, unquote(password)}

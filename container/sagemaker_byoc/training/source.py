@@ -3,14 +3,11 @@
 The download and the hardened extraction are sagemaker-training's, imported only when a job brings such source.
 """
 
-import importlib
 import os
 from pathlib import Path
-from typing import Any
 
 from sagemaker_byoc.errors import PlatformInputError
-
-BASE_VARIABLE = "SAGEMAKER_BASE_DIR"
+from sagemaker_byoc.toolkit import import_toolkit
 
 
 def stage_source(submit_directory: str | None, code: Path) -> Path | None:
@@ -33,21 +30,6 @@ def stage_source(submit_directory: str | None, code: Path) -> Path | None:
             "that exists in the container."
         )
     return _unpack(submit_directory, _empty_folder(code))
-
-
-def import_toolkit(module: str) -> Any:
-    """A module of sagemaker-training. Importing it makes folders below its base, so it is given a scratch one."""
-    import tempfile  # noqa: PLC0415 - this is slow anyway
-
-    before = os.environ.get(BASE_VARIABLE)
-    with tempfile.TemporaryDirectory() as scratch:
-        os.environ[BASE_VARIABLE] = scratch
-        try:
-            return importlib.import_module(f"sagemaker_training.{module}")
-        finally:
-            os.environ.pop(BASE_VARIABLE)
-            if before is not None:
-                os.environ[BASE_VARIABLE] = before
 
 
 def _empty_folder(code: Path) -> Path:

@@ -3,7 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sagemaker_byoc.training.report import Outcome, failure_reason
+from sagemaker_byoc.child import Outcome
+from sagemaker_byoc.training.report import failure_reason
 
 
 @given(st.binary(max_size=5000), st.integers(1, 255), st.booleans())

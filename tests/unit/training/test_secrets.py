@@ -7,7 +7,8 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sagemaker_byoc.training.secrets import is_secret_name, mask, secret_values, without_credentials
+from sagemaker_byoc.credentials import without_credentials
+from sagemaker_byoc.training.secrets import is_secret_name, mask, secret_values
 
 from tests.unit.training.test_job import job
 

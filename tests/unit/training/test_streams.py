@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sagemaker_byoc.training.streams import LinePump, StderrTail
+from sagemaker_byoc.stderr_tail import StderrTail
+from sagemaker_byoc.training.streams import LinePump
 
 from tests.support.waiting import wait_until
 

@@ -1,6 +1,7 @@
 """What pip has to install, judged without starting it."""
 
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
-from sagemaker_byoc.training import requirements
-from sagemaker_byoc.training.requirements import RequirementsPlan, explain_failure, plan_requirements
+from sagemaker_byoc import packages, requirements
+from sagemaker_byoc.packages import InstallPlan, explain_failure, plan_packages
 
 INSTALLED = {"alpha": "1.2.0", "beta_two": "2.0rc1", "Gamma.Three": "3.1.4+cpu", "delta": "0.9"}
 
@@ -30,7 +31,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def missing(folder: Path, text: str) -> tuple[str, ...]:
     (folder / "requirements.txt").write_text(text)
-    plan = plan_requirements(folder)
+    plan = plan_packages(folder, with_setup=True)
     return plan.missing if plan else ()
 
 
@@ -90,39 +91,39 @@ def test_plain_versions_are_compared_as_packaging_compares_them(operator: str, d
 
 def test_no_file_needs_nothing(tmp_path: Path) -> None:
     """12.1."""
-    assert plan_requirements(tmp_path) is None
+    assert plan_packages(tmp_path, with_setup=True) is None
 
 
 def test_plan_is_one_command_that_asks_nothing(site: Path, tmp_path: Path) -> None:
     """12.1: this interpreter's pip."""
     (tmp_path / "requirements.txt").write_text("nowhere\n")
-    plan = plan_requirements(tmp_path)
+    plan = plan_packages(tmp_path, with_setup=True)
     assert plan is not None
     assert plan.command[:4] == (sys.executable, "-m", "pip", "install")
     assert "--no-input" in plan.command
     assert plan.command[-2:] == ("-r", str(tmp_path / "requirements.txt"))
-    assert plan.python_path is None
+    assert plan.place.python_path is None
 
 
 def test_package_folder_that_cannot_be_written_is_left_alone(
     site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """12.1, 18.6: any user, a read-only image."""
-    monkeypatch.setattr(requirements, "_is_writable", lambda _: False)
+    monkeypatch.setattr(packages, "_is_writable", lambda folder: folder != sysconfig.get_path("purelib"))
     (tmp_path / "requirements.txt").write_text("nowhere\n")
-    plan = plan_requirements(tmp_path)
+    plan = plan_packages(tmp_path, with_setup=True)
     assert plan is not None
     prefix = plan.command[plan.command.index("--prefix") + 1]
-    assert plan.python_path is not None
-    assert plan.python_path.startswith(prefix + "/")
-    assert plan.python_path.endswith("-packages")
+    assert plan.place.python_path is not None
+    assert plan.place.python_path.startswith(prefix + "/")
+    assert plan.place.python_path.endswith("-packages")
 
 
 def test_package_is_installed_with_its_requirements(site: Path, tmp_path: Path) -> None:
     """12.1: a folder with setup.py."""
     (tmp_path / "setup.py").write_text("")
     (tmp_path / "requirements.txt").write_text("nowhere\n")
-    plan = plan_requirements(tmp_path)
+    plan = plan_packages(tmp_path, with_setup=True)
     assert plan is not None
     assert plan.command[-1] == str(tmp_path)
     assert str(tmp_path / "requirements.txt") in plan.command
@@ -138,11 +139,11 @@ def test_password_of_an_index_is_not_shown(tmp_path: Path) -> None:
 def test_requirements_that_are_met_cost_milliseconds(site: Path, tmp_path: Path) -> None:
     """12.1: what is there already costs a job nothing."""
     (tmp_path / "requirements.txt").write_text("alpha>=1,<2\ndelta==0.9\nalpha\n" * 20)
-    assert plan_requirements(tmp_path) is None
+    assert plan_packages(tmp_path, with_setup=True) is None
     seconds = []
     for _ in range(10):
         started = time.process_time()
-        plan_requirements(tmp_path)
+        plan_packages(tmp_path, with_setup=True)
         seconds.append(time.process_time() - started)
     assert min(seconds) < 0.01
 
@@ -160,7 +161,7 @@ def test_requirements_that_are_met_cost_milliseconds(site: Path, tmp_path: Path)
 )
 def test_failure_says_what_and_what_to_do(output: str, expected: str) -> None:
     """4.11, 12.1."""
-    text = explain_failure(RequirementsPlan(Path("/c/requirements.txt"), ("nowhere==9",), ("pip",)), 1, output)
+    text = explain_failure(InstallPlan(Path("/c/requirements.txt"), ("nowhere==9",), ("pip",)), 1, output)
     assert expected in text
     assert text.startswith("/c/requirements.txt: ")
     assert "pa55word" not in text
@@ -168,5 +169,5 @@ def test_failure_says_what_and_what_to_do(output: str, expected: str) -> None:
 
 def test_environment_is_the_jobs_without_an_index_of_its_own() -> None:
     """12.4: CA_REPOSITORY_ARN is asked only where it is set."""
-    plan = RequirementsPlan(Path("r"), ("x",), ("pip",))
-    assert plan.environ({"A": "b"}) == {"A": "b"}
+    plan = InstallPlan(Path("r"), ("x",), ("pip",))
+    assert plan.environ({"A": "b", "PIP_RETRIES": "7"}) == {"A": "b", "PIP_RETRIES": "7"}
