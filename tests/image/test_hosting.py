@@ -121,7 +121,8 @@ def test_serving_needs_no_root_no_network_and_no_writable_image(image: str, opt_
 @BOTH_LANES
 def test_serverless_endpoint_serves_the_digits(image: str, digits_model: Path, lane: str) -> None:
     """18.1, 18.6, 15.14, 13.12, 13.2: no root, nothing writable but /tmp, one gigabyte; in both lanes."""
-    options = [*HARDENED, "--memory", "1g", *model_mounted(digits_model), "-e", f"BYOC_LANE={lane}"]
+    # A worker for each of many cores would not have room in it.
+    options = [*HARDENED, "--cpus", "1", "--memory", "1g", *model_mounted(digits_model), "-e", f"BYOC_LANE={lane}"]
     with Running(image, "serve", options=options) as server:
         server.wait_until_ready_inside()
         reply = ask(server, "/invocations", IMAGE_OF_A_DIGIT, {"X-Amzn-SageMaker-Inference-Id": "case-7"})

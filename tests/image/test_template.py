@@ -17,8 +17,10 @@ pytestmark = pytest.mark.docker
 
 TEMPLATE = REPOSITORY / "opt_ml_template"
 PYTHON = ("python3", "-u", "/opt/ml/code/train.py")
-# Docker forbids the system call by which Open MPI would copy between processes of a host.
-MPIRUN = ("mpirun", "--allow-run-as-root", "--oversubscribe", "--mca", "btl_vader_single_copy_mechanism", "none")
+# Docker forbids the system call by which Open MPI would copy between processes of a host. A rank that waits leaves its
+# core to the one that it waits for, where there are fewer cores to have than ranks.
+SETTINGS = ("--mca", "btl_vader_single_copy_mechanism", "none", "--mca", "mpi_yield_when_idle", "1")
+MPIRUN = ("mpirun", "--allow-run-as-root", "--oversubscribe", *SETTINGS)
 LAUNCHERS = [
     pytest.param((*MPIRUN, "-np", "2", *PYTHON), id="mpirun"),
     pytest.param(("horovodrun", "--gloo", "-np", "2", *PYTHON), id="horovodrun"),
