@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 from collections.abc import Mapping
@@ -24,11 +25,14 @@ def read_request(path: Path) -> dict[str, Any]:
     """
     name = "standard input" if str(path) == STDIN else str(path)
     try:
-        text = sys.stdin.read() if str(path) == STDIN else path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
+        text = sys.stdin.read() if str(path) == STDIN else _decode(path.read_bytes())
+    except OSError as error:
         raise UsageError(
-            f"{name} cannot be read: {reason}", "expected a request document", "correct the path"
+            f"{name} cannot be read: {error.strerror}", "expected a request document", "correct the path"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{name} cannot be read: {error}", "expected a request document in UTF-8", "save it in UTF-8"
         ) from error
     text = text.removeprefix(BYTE_ORDER_MARK)
     try:
@@ -37,6 +41,12 @@ def read_request(path: Path) -> dict[str, Any]:
         raise UsageError(
             f"{name} is nested too deeply, or in itself", "expected a request", "correct the file"
         ) from None
+
+
+def _decode(content: bytes) -> str:
+    """The text of a file: UTF-8, or UTF-16 with a byte order mark, as what PowerShell's ``>`` has written."""
+    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if is_wide else "utf-8")
 
 
 def _read_object(document: Any, name: str) -> dict[str, Any]:
@@ -101,7 +111,11 @@ def _parse_yaml(text: str, name: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise UsageError(f"{name}{where}: {error.problem}", "expected YAML or JSON", "correct the file") from error
+        is_tag = isinstance(error, yaml.constructor.ConstructorError) and "the tag" in str(error.problem)
+        step = (
+            "write the value itself; functions of CloudFormation are not called here" if is_tag else "correct the file"
+        )
+        raise UsageError(f"{name}{where}: {error.problem}", "expected YAML or JSON", step) from error
     except (yaml.YAMLError, ValueError) as error:  # a character that YAML does not allow, or !!int of no number
         reason = " ".join(str(error).split())
         raise UsageError(f"{name}: {reason}", "expected YAML or JSON", "correct the file") from error

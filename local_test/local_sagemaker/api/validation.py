@@ -13,11 +13,12 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from local_sagemaker.api.service_model import input_shape
+from local_sagemaker.api.service_model import input_shape, output_shape, service_model
 from local_sagemaker.errors import ValidationError
 
 SHOWN_CHARACTERS = 200
 SHOWN_VALUES = 30
+ALIKE = 0.9  # how much of two names is the same, of which one may be meant by the other
 NUMBERS = {"integer": (int,), "long": (int,), "float": (int, float), "double": (int, float)}
 BITS = {"integer": 32, "long": 64}
 # Java's classes that Python's re does not have, inside of a bracket or not.
@@ -34,7 +35,18 @@ def validate(operation: str, document: Mapping[str, Any]) -> None:
     problems = list(_problems(input_shape(operation), document, ""))
     if problems:
         count = f"{len(problems)} validation error{'s' if len(problems) > 1 else ''} detected"
-        raise ValidationError(f"{count}: {'; '.join(problems)}", f"correct the {operation} request")
+        raise ValidationError(f"{count}: {'; '.join(problems)}", _next_step(operation, document))
+
+
+def _next_step(operation: str, document: Mapping[str, Any]) -> str:
+    described = operation.replace("Create", "Describe", 1)
+    step = f"correct the {operation} request"
+    if described == operation or described not in service_model().operation_names:
+        return step
+    answered = set(output_shape(described).members) - set(input_shape(operation).members)
+    if answered.isdisjoint(document):
+        return step
+    return f"{step}: this looks like what {described} answers, of which a request has less"
 
 
 def _problems(shape: Any, value: Any, path: str) -> Iterator[str]:
@@ -54,11 +66,10 @@ def _structure(shape: Any, value: Any, path: str) -> Iterator[str]:
     if not isinstance(value, Mapping):
         yield _wrong_type(value, path, "an object")
         return
-    for name in value:
-        if name not in shape.members:
-            allowed = ", ".join(sorted(shape.members))
-            where = f' at "{path}"' if path else ""
-            yield f'Unknown parameter in input{where}: "{name}", must be one of: {allowed}'
+    unknown = ", ".join(f'"{name}"{_meant(name, shape, value)}' for name in value if name not in shape.members)
+    if unknown:
+        where = f' at "{path}"' if path else ""
+        yield f"Unknown parameter in input{where}: {unknown}, must be one of: {', '.join(sorted(shape.members))}"
     for name, member in shape.members.items():
         below = f"{path}.{_camel(name)}" if path else _camel(name)
         if value.get(name) is not None:
@@ -68,6 +79,13 @@ def _structure(shape: Any, value: Any, path: str) -> Iterator[str]:
     given = [name for name in shape.members if value.get(name) is not None]
     if getattr(shape, "is_tagged_union", False) and len(given) != 1:
         yield f"Value at '{path}' failed to satisfy constraint: exactly one of {', '.join(shape.members)} must be set"
+
+
+def _meant(name: Any, shape: Any, value: Mapping[str, Any]) -> str:
+    """The member that an unknown name is most like, as ``training_job_name`` is like TrainingJobName."""
+    free = {member.lower(): member for member in shape.members if member not in value}
+    near = difflib.get_close_matches(str(name).replace("_", "").lower(), free, 1, ALIKE)
+    return f" (is {free[near[0]]} meant?)" if near else ""
 
 
 def _list(shape: Any, value: Any, path: str) -> Iterator[str]:

@@ -275,7 +275,9 @@ def tell(job: TrainingJob, wanted: Wanted, as_json: bool) -> None:
     result = read_result(job.directory)
     if result is None:  # it failed before its start
         reason = wanted.workspace.store.get(Kind.TRAINING_JOB, job.name).description.get("FailureReason", "")
-        raise JobFailedError(f"training job {job.name} failed: {reason}", "", "see `byoc ps --all`")
+        raise JobFailedError(
+            f"training job {job.name} failed: {reason}", "", f"correct that; `byoc rm {job.name}` frees the name"
+        )
     if as_json:
         print(json.dumps(result, indent=2))
     if result["metrics"]:

@@ -323,7 +323,7 @@ def _taken(kind: Kind, name: str) -> ResourceInUseError | ValidationError:
         return ResourceInUseError(
             f"{kind.words.capitalize()} names must be unique within an AWS account and region, "
             f"and a {kind.words} with this name already exists ({name})",
-            "give another name",
+            f"give another name, or free this one with `byoc rm {name}`",
         )
     noun = kind.words.replace("config", "configuration")
     return ValidationError(f'Cannot create already existing {noun} "{name}".', "give another name, or delete it first")

@@ -60,6 +60,27 @@ def test_a_byte_order_mark_is_passed_over(tmp_path, name, text):
     assert read_request(tmp_path / name) == {"A": "1"}
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_document_that_powershell_redirected_is_read(tmp_path, encoding):
+    """`aws sagemaker describe-training-job > job.json` is UTF-16 there, with a byte order mark."""
+    (tmp_path / "job.json").write_bytes('\ufeff{"A": "é"}\r\n'.encode(encoding))
+    assert read_request(tmp_path / "job.json") == {"A": "é"}
+
+
+def test_another_encoding_is_told_apart_from_a_wrong_path(tmp_path):
+    (tmp_path / "job.json").write_bytes('{"A": "é"}'.encode("latin-1"))
+    with pytest.raises(UsageError, match="cannot be read") as raised:
+        read_request(tmp_path / "job.json")
+    assert raised.value.next_step == "save it in UTF-8"
+
+
+def test_a_function_of_cloudformation_is_told_not_to_be_called(tmp_path):
+    (tmp_path / "job.yaml").write_text('RoleArn: !Sub "arn:aws:iam::${AWS::AccountId}:role/r"\n')
+    with pytest.raises(UsageError, match="line 1, column 10") as raised:
+        read_request(tmp_path / "job.yaml")
+    assert "CloudFormation" in raised.value.next_step
+
+
 def test_what_is_merged_into_an_object_may_be_said_anew(tmp_path):
     (tmp_path / "job.yaml").write_text("a: &a {X: '1', Y: '2'}\nb: {<<: *a, Y: '3'}\nc: {<<: *a, X: '4'}\n")
     assert read_request(tmp_path / "job.yaml") == {

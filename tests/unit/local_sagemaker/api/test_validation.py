@@ -103,6 +103,26 @@ def test_environment_and_run_time_of_a_processing_job_have_limits(changes, words
     assert words in raised.value.message
 
 
+def test_unknown_members_are_told_together():
+    """One list of what may stand there is read; a dozen hide what is wrong (1.21)."""
+    message = problem(Colour="blue", Taste="sour")
+    assert 'Unknown parameter in input: "Colour", "Taste", must be one of: AlgorithmSpecification' in message
+    assert message.count("must be one of") == 1
+
+
+@pytest.mark.parametrize("name", ["hyper_parameters", "hyperParameters", "Hyperparameter"])
+def test_a_name_that_is_spelled_another_way_is_told_the_right_one(name):
+    """As boto3's and Terraform's readers write it (1.21)."""
+    assert f'"{name}" (is HyperParameters meant?)' in problem(**{name: {}})
+
+
+def test_a_description_is_told_from_a_request():
+    """What `aws sagemaker describe-training-job` prints is no request: the service refuses it too (1.21)."""
+    with pytest.raises(ValidationError) as raised:
+        validate("CreateTrainingJob", {**JOB, "TrainingJobArn": "arn", "TrainingJobStatus": "Completed"})
+    assert "what DescribeTrainingJob answers" in raised.value.next_step
+
+
 def test_all_that_is_wrong_is_told_at_once():
     message = problem(TrainingJobName="a b", RoleArn=None)
     assert message.startswith("2 validation errors detected: ")

@@ -38,8 +38,9 @@ def test_a_record_is_read_back_as_it_was_written_by_any_process(store, tmp_path)
 def test_a_jobs_name_is_used_once(store):
     """1.20."""
     store.create(JOB, "one", {}, {})
-    with pytest.raises(ResourceInUseError, match=r"ResourceInUse.*already exists \(one\)"):
+    with pytest.raises(ResourceInUseError, match=r"ResourceInUse.*already exists \(one\)") as raised:
         store.create(JOB, "one", {}, {})
+    assert "`byoc rm one`" in raised.value.next_step
 
 
 @pytest.mark.parametrize("kind", [Kind.MODEL, Kind.ENDPOINT_CONFIG, Kind.ENDPOINT])
