@@ -1,10 +1,13 @@
 """Readers of single environment variables. Each raises PlatformInputError with a sentence that names the variable."""
 
-import math
 import re
 from collections.abc import Mapping
 
 from sagemaker_byoc.errors import PlatformInputError
+
+# What nginx, the kernel and Python's locks all take.
+LARGEST = 2**31 - 1
+MOST_SECONDS = 10**9
 
 
 def first_set(environ: Mapping[str, str], *names: str) -> str:
@@ -16,12 +19,13 @@ def read_integer(environ: Mapping[str, str], name: str, default: int, minimum: i
     text = environ.get(name, "").strip()
     if not text:
         return default
-    expected = f"a whole number of at least {minimum}" + (f" and at most {maximum}" if maximum is not None else "")
+    most = LARGEST if maximum is None else maximum
+    expected = f"a whole number of at least {minimum}" + (f" and at most {most}" if len(text) > 9 or maximum else "")
     try:
         value = int(text)
     except ValueError:
         raise PlatformInputError(_wrong(name, text, expected)) from None
-    if value < minimum or (maximum is not None and value > maximum):
+    if not minimum <= value <= most:
         raise PlatformInputError(_wrong(name, text, expected))
     return value
 
@@ -33,9 +37,9 @@ def read_seconds(environ: Mapping[str, str], name: str, default: float) -> float
     try:
         value = float(text)
     except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise PlatformInputError(_wrong(name, text, "a number of seconds above 0"))
+        value = 0.0
+    if not 0 < value <= MOST_SECONDS:  # not-a-number is not either
+        raise PlatformInputError(_wrong(name, text, f"a number of seconds above 0 and at most {MOST_SECONDS}"))
     return value
 
 

@@ -42,6 +42,29 @@ def test_any_value_for_training_is_taken_or_refused_by_name(variable: str, value
         assert variable in str(error)  # noqa: PT017 - being taken is as right
 
 
+@pytest.mark.parametrize("value", ["0_", "-MultiRecord", "single record"])
+def test_a_batch_strategy_that_is_none_is_refused_as_it_was_written(value: str) -> None:
+    """15.32."""
+    with pytest.raises(PlatformInputError, match=f"SAGEMAKER_BATCH_STRATEGY is '{value.lower()}'"):
+        ServeSettings.read({"SAGEMAKER_BATCH_STRATEGY": value})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SAGEMAKER_MODEL_SERVER_TIMEOUT", "1e10"),
+        ("BYOC_MODEL_LOAD_TIMEOUT", "nan"),
+        ("BYOC_MAX_REQUEST_MB", "10000000000000"),
+        ("BYOC_THREADS", "9" * 5000),
+        ("SAGEMAKER_SESSIONS_EXPIRATION", "1000000000000000"),
+    ],
+)
+def test_a_number_that_nothing_could_hold_is_refused_with_the_most_that_is_taken(variable: str, value: str) -> None:
+    """13.3: nginx would not start, locks would raise."""
+    with pytest.raises(PlatformInputError, match=rf"{variable} is .*and at most (2147483647|1000000000)"):
+        ServeSettings.read({variable: value})
+
+
 @pytest.mark.parametrize("variable", ["SAGEMAKER_MODEL_SERVER_TIMEOUT", "BYOC_STOP_GRACE_SECONDS"])
 def test_empty_value_is_the_default(variable: str) -> None:
     """A variable that is set to nothing says nothing."""

@@ -68,9 +68,8 @@ def _folder(environ: Mapping[str, str], name: str) -> Path | None:
 
 def _strategy(environ: Mapping[str, str], name: str) -> str:
     """The platform writes MULTI_RECORD, its API MultiRecord."""
-    text = environ.get(name, "").replace("_", "").replace("-", "")
-    chosen = read_choice({name: text}, name, ("multirecord", "singlerecord"))
-    return "MULTI_RECORD" if chosen == "multirecord" else "SINGLE_RECORD"
+    chosen = read_choice(environ, name, ("multi_record", "single_record", "multirecord", "singlerecord"))
+    return "MULTI_RECORD" if chosen.startswith("multi") else "SINGLE_RECORD"
 
 
 @dataclass(frozen=True)
