@@ -26,6 +26,11 @@ MakeInstance = Callable[[VariantPlan, str], HostedInstance]
 Note = Callable[[str], None]
 
 
+def delay_after(failures: int) -> float:
+    """Seconds until an instance is replaced, when so many before it in turn did not last."""
+    return min(FIRST_DELAY_SECONDS * 2.0 ** min(failures, 10), LONGEST_DELAY_SECONDS)  # days of them fit in no number
+
+
 class VariantFleet:
     """The instances of one variant.
 
@@ -87,7 +92,7 @@ class VariantFleet:
         if instance.was_in_service and not self._failures:
             self._not_before = 0.0
         else:
-            self._not_before = time.monotonic() + min(FIRST_DELAY_SECONDS * 2**self._failures, LONGEST_DELAY_SECONDS)
+            self._not_before = time.monotonic() + delay_after(self._failures)
         self._failures += 1
 
     def let_go(self) -> list[HostedInstance]:
