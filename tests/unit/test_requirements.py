@@ -145,7 +145,7 @@ def test_requirements_that_are_met_cost_milliseconds(site: Path, tmp_path: Path)
         started = time.process_time()
         plan_packages(tmp_path, with_setup=True)
         seconds.append(time.process_time() - started)
-    assert min(seconds) < 0.01
+    assert min(seconds) < 0.05
 
 
 @pytest.mark.parametrize(
