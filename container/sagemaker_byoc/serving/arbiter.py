@@ -29,6 +29,7 @@ from sagemaker_byoc.serving.readiness import Readiness
 from sagemaker_byoc.serving.slots import Slot, SlotSocket
 
 POLL_SECONDS = 0.1
+FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 10.0
 PAUSE_SECONDS = 3.0  # the master looks every second
 ABORT_SECONDS = 3.0  # for a worker to write where it is, which a busy machine may not let it do at once
@@ -52,6 +53,11 @@ class Seat:
         """In the worker, when its model is loaded."""
         if self.waits:
             self.socket.publish()
+
+
+def pause_after(ends: int) -> float:
+    """Seconds until a slot gets its next worker, when so many in turn have ended before they had loaded."""
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(ends - 1, 10))  # after days of them no number would hold it
 
 
 def _forget_signals() -> None:
@@ -216,7 +222,7 @@ class SlotArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
             self._not_before.pop(number, None)
         else:
             ends = self._early_ends[number] = self._early_ends.get(number, 0) + 1
-            self._not_before[number] = time.monotonic() + min(LONGEST_PAUSE, 0.25 * 2 ** (ends - 1))
+            self._not_before[number] = time.monotonic() + pause_after(ends)
         if self._others_serve(seat.slot):
             seat.socket.hide()
         self._kept[number] = seat.socket

@@ -42,3 +42,8 @@ def test_silent_worker_has_time_to_write_where_it_is_before_it_is_killed(master:
 def test_worker_that_stood_still_with_its_master_is_not_silent(master: Master) -> None:
     """14.7: the whole container was paused."""
     assert look(master, 1, 2, 600, 601, 602) == []
+
+
+def test_pauses_between_workers_that_cannot_load_grow_to_ten_seconds_and_never_end_the_master() -> None:
+    """14.7: a model that cannot be loaded for days."""
+    assert [arbiter.pause_after(ends) for ends in (1, 2, 6, 7, 100_000)] == [0.25, 0.5, 8.0, 10.0, 10.0]
