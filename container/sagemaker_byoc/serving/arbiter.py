@@ -23,7 +23,7 @@ from gunicorn.sock import UnixSocket
 from gunicorn.workers.base import Worker
 
 from sagemaker_byoc.memory import describe_out_of_memory, read_memory
-from sagemaker_byoc.serving import users_signals
+from sagemaker_byoc.serving import users_signals, worker_end
 from sagemaker_byoc.serving.deadlines import Limits
 from sagemaker_byoc.serving.readiness import Readiness
 from sagemaker_byoc.serving.slots import Slot, SlotSocket
@@ -131,6 +131,7 @@ class SlotArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         self.cfg.set("pre_fork", self._assign)
         self.cfg.set("post_fork", self._sit_down)
         self.cfg.set("child_exit", self._stand_up)
+        self.cfg.set("worker_exit", self._end)
 
     def wait_for_signals(self, timeout: float = 1.0) -> Any:
         busy = self._reloads or self._early_ends
@@ -205,6 +206,11 @@ class SlotArbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         own = UnixSocket(str(seat.slot.path), self.cfg, self.log, fd=os.dup(seat.socket.socket.fileno()))
         worker.sockets = [*self.LISTENERS, own]
         self._server.sit(seat)
+
+    def _end(self, _arbiter: Any, worker: Any) -> None:
+        """In the worker, when its last request is answered; in the master too, for one that was found dead."""
+        if worker.pid == os.getpid():
+            worker_end.end()
 
     def _stand_up(self, _arbiter: Any, worker: Any) -> None:
         """In the master, after a worker's end."""
