@@ -205,12 +205,13 @@ def read_manifest(login: Login, repository: str, tag: str) -> tuple[str, str]:
     Raises:
         UsageError: if the registry does not tell.
     """
-    # As Docker does: a registry of this machine has no certificate.
-    scheme = "http" if re.match(r"(localhost|127\.[0-9.]+)(:|$)", login.registry) else "https"
-    url = f"{scheme}://{login.registry}/v2/{repository}/manifests/{tag}"
+    # As Docker does: a registry of this machine has no certificate, and no proxy before it.
+    is_local = re.match(r"(localhost|127\.[0-9.]+)(:|$)", login.registry) is not None
+    url = f"{'http' if is_local else 'https'}://{login.registry}/v2/{repository}/manifests/{tag}"
     headers = {"Accept": ", ".join(MANIFESTS)}
     try:
-        answer = httpx.head(url, headers=headers, auth=(login.user, login.password), timeout=MANIFEST_SECONDS)
+        auth = (login.user, login.password)
+        answer = httpx.head(url, headers=headers, auth=auth, timeout=MANIFEST_SECONDS, trust_env=not is_local)
         answer.raise_for_status()
     except httpx.HTTPError as error:
         raise UsageError(
