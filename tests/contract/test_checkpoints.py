@@ -70,7 +70,7 @@ def run_and_kill(opt_ml: OptMl, steps: int, seconds: float) -> Killed:
     printed = [time.monotonic() for _ in range(steps) if process.stdout.readline()]
     time.sleep(seconds)  # the random moment itself, nothing is awaited
     process.send_signal(signal.SIGKILL)
-    rest, errors = process.communicate(timeout=30)
+    rest, errors = process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL, errors
     resumed = int(first[1])
     more = [int(line.split()[1]) for line in rest.splitlines() if line.startswith("step ") and line.split()[1:]]

@@ -32,5 +32,5 @@ def test_the_caller_of_a_stream_prints_what_the_page_says(tmp_path: Path) -> Non
     with serve(tmp_path, code) as endpoint:
         endpoint.wait_until_ready()
         command = [sys.executable, "-c", caller, str(endpoint.port)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
         assert (done.returncode, done.stdout) == (0, "HELLO\n320 bytes\n"), done.stderr

@@ -16,7 +16,7 @@ from tests.support.training import clean_environment
 def run(code: str, folder: Path) -> str:
     environ = clean_environment({"ORT_DISABLE_TELEMETRY": "1", "PYTHONWARNINGS": "ignore"})
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=environ, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code], cwd=folder, env=environ, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

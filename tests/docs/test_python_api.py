@@ -69,7 +69,7 @@ def run_block(code: str, base: Path) -> str:
         env=clean_environment({"SAGEMAKER_BASE_DIR": str(base)}),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

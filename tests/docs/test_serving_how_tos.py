@@ -12,7 +12,7 @@ from tests.support.serving import Endpoint
 def run(caller: str, port: int) -> str:
     """What a caller's program prints; it must end well."""
     command = [sys.executable, "-c", caller, str(port)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

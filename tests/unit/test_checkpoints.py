@@ -187,7 +187,7 @@ open_checkpoints({str(checkpoints.folder)!r}, host="algo-2").save(1, write)
         writers[0].wait()
         checkpoints.save(2, writes(b"whole"))
         assert len([name for name in atomic.names(place) if name.startswith(atomic.UNFINISHED)]) == 1
-        writers[1].communicate(b"go on\n", timeout=30)
+        writers[1].communicate(b"go on\n", timeout=300)
         assert writers[1].returncode == 0
     finally:
         for writer in writers:

@@ -136,7 +136,7 @@ def test_a_log_that_stands_still_is_not_waited_for():
 def test_many_hosts_at_once_never_share_a_line(tmp_path):
     hosts = [f"algo-{number}" for number in range(1, 9)]
     with CommonLog(tmp_path / "logs.txt", None, hosts) as log:
-        begin = threading.Barrier(len(hosts), timeout=30)
+        begin = threading.Barrier(len(hosts), timeout=300)
 
         def chunks(host):
             begin.wait()

@@ -43,7 +43,7 @@ def outer(tmp_path):
 
 
 def finish(process):
-    output = process.communicate(timeout=120)[0].decode()
+    output = process.communicate(timeout=300)[0].decode()
     return process.returncode, output
 
 
@@ -157,7 +157,7 @@ def test_what_a_killed_test_run_left_is_removed_by_the_next(outer):
     remove_leftovers(ENGINE)
     assert left()  # it is not ours to remove: its pytest lives
     killed.kill()
-    killed.communicate(timeout=60)
+    killed.communicate(timeout=300)
     assert left()
     code, output = finish(outer("def test_it(byoc_engine):\n    assert byoc_engine.name == 'process'\n"))
     assert code == 0, output

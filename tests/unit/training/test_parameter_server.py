@@ -120,7 +120,7 @@ def serve(folder: Path, tensorflow: str, cluster: Mapping[str, list[str]]) -> su
     given = clean_environment({"TF_CONFIG": json.dumps(document)})
     given["PYTHONPATH"] += f":{folder / 'modules'}"
     return subprocess.run(
-        server_command(), env=given, cwd=folder, capture_output=True, text=True, check=False, timeout=60
+        server_command(), env=given, cwd=folder, capture_output=True, text=True, check=False, timeout=300
     )
 
 

@@ -11,7 +11,7 @@ from local_sagemaker.template import init_project
 
 def byoc(*arguments, **options):
     command = [sys.executable, "-m", "local_sagemaker", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, timeout=120, check=False, **options)
+    return subprocess.run(command, capture_output=True, timeout=300, check=False, **options)
 
 
 @pytest.mark.parametrize(

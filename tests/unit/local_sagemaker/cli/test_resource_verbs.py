@@ -378,7 +378,7 @@ def completions(cwd, *words):
         "COMP_CWORD": str(len(words)),
     }
     program = [sys.executable, "-c", "from local_sagemaker.cli import main; main()"]
-    done = subprocess.run(program, env=environment, cwd=cwd, capture_output=True, check=False, timeout=60)
+    done = subprocess.run(program, env=environment, cwd=cwd, capture_output=True, check=False, timeout=300)
     return [line.partition(",")[2] for line in done.stdout.decode().splitlines() if line]
 
 
@@ -434,7 +434,7 @@ def test_bash_completes_the_names_of_jobs_with_the_line_of_the_reference(workspa
     """
     environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"}
     done = subprocess.run(
-        ["bash", "-c", script], env=environment, cwd=workspace.root, capture_output=True, check=False, timeout=60
+        ["bash", "-c", script], env=environment, cwd=workspace.root, capture_output=True, check=False, timeout=300
     )
     assert done.stdout == b"digits-2\ndigits-1\n"
 
@@ -442,7 +442,7 @@ def test_bash_completes_the_names_of_jobs_with_the_line_of_the_reference(workspa
 def test_the_script_that_a_shell_needs_is_clicks_own():
     environment = {**os.environ, "_BYOC_COMPLETE": "bash_source"}
     program = [sys.executable, "-c", "from local_sagemaker.cli import main; main()"]
-    done = subprocess.run(program, env=environment, capture_output=True, check=False, timeout=60)
+    done = subprocess.run(program, env=environment, capture_output=True, check=False, timeout=300)
     assert b"complete -o nosort -F _byoc_completion byoc" in done.stdout
 
 

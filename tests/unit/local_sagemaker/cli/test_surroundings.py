@@ -22,7 +22,7 @@ def without_reader(*arguments, **options):
     os.close(read)
     try:
         ran = subprocess.run(
-            [*BYOC, *map(str, arguments)], stdout=write, stderr=subprocess.PIPE, timeout=120, check=False, **options
+            [*BYOC, *map(str, arguments)], stdout=write, stderr=subprocess.PIPE, timeout=300, check=False, **options
         )
     finally:
         os.close(write)
@@ -59,7 +59,7 @@ def test_a_job_goes_on_when_nobody_reads_its_messages_either(make_project):
     read, write = os.pipe()
     os.close(read)
     command = [*BYOC, "train", str(root), *ENGINE, "--job-name", "job"]
-    ran = subprocess.run(command, stdout=write, stderr=write, timeout=120, check=False)
+    ran = subprocess.run(command, stdout=write, stderr=write, timeout=300, check=False)
     os.close(write)
     assert ran.returncode == 0
     assert (
@@ -70,13 +70,13 @@ def test_a_job_goes_on_when_nobody_reads_its_messages_either(make_project):
 def test_closed_streams_are_no_fault(tmp_path):
     for redirection in (">&-", "2>&-", "<&- >&- 2>&-"):
         command = f"exec {sys.executable} -m local_sagemaker ps --json {redirection}"
-        ran = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, timeout=120, check=False)
+        ran = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, timeout=300, check=False)
         assert (ran.returncode, ran.stderr) == (0, b"")
 
 
 def test_a_full_disk_below_standard_output_is_told_and_fails(tmp_path):
     with Path("/dev/full").open("w") as full:
-        ran = subprocess.run([*BYOC, "doctor", "--json"], stdout=full, stderr=subprocess.PIPE, timeout=120, check=False)
+        ran = subprocess.run([*BYOC, "doctor", "--json"], stdout=full, stderr=subprocess.PIPE, timeout=300, check=False)
     assert ran.returncode == 2
     assert b"No space left" in ran.stderr
     assert b"Traceback" not in ran.stderr
@@ -86,7 +86,7 @@ def test_a_character_that_the_terminal_lacks_is_shown_by_its_number(tmp_path):
     project = tmp_path / "größe"
     project.mkdir()
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    ran = subprocess.run([*BYOC, "ps"], cwd=project, env=environment, capture_output=True, timeout=120, check=False)
+    ran = subprocess.run([*BYOC, "ps"], cwd=project, env=environment, capture_output=True, timeout=300, check=False)
     assert ran.returncode == 0, ran.stderr
     assert b"gr\\xf6\\xdfe" in ran.stdout
 

@@ -24,7 +24,7 @@ def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be_and_never_lowered
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=300,
     )
     first, second = ran.stdout.splitlines()
     *found, hard = map(int, first.split())

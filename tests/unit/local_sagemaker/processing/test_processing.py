@@ -218,7 +218,7 @@ def test_ctrl_c_stops_the_job_as_the_platform_does_and_ends_the_command_with_130
         try:
             wait_until(lambda: log.is_file() and "ready" in log.read_text(), "a log", 120)
             process.send_signal(signal.SIGINT)
-            _, told = process.communicate(timeout=120)
+            _, told = process.communicate(timeout=300)
         finally:
             process.kill()
     assert process.returncode == 130

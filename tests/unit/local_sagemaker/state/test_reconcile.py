@@ -144,7 +144,7 @@ runner.run(Workspace(Path(sys.argv[1])), ProcessEngine(), Kind.TRAINING_JOB, "on
 def run(workspace, body, **options):
     workspace.store.create(Kind.TRAINING_JOB, "one", {}, RUNNING)
     command = [sys.executable, "-c", RUN.format(body=body), str(workspace.root)]
-    return subprocess.run(command, capture_output=True, check=False, text=True, timeout=60, **options)
+    return subprocess.run(command, capture_output=True, check=False, text=True, timeout=300, **options)
 
 
 @pytest.mark.parametrize(

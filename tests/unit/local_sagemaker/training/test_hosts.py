@@ -104,7 +104,7 @@ def test_over_the_limit_all_hosts_are_stopped(three):
 
 def test_all_hosts_get_their_signal_before_any_has_ended():
     """1.12: the grace is one for all of them, not one after the other."""
-    meeting = threading.Barrier(3, timeout=30)
+    meeting = threading.Barrier(3, timeout=300)
 
     class Waiting(FakeContainer):
         def stop(self, grace_seconds):
