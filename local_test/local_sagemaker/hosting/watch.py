@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.25
 # How long a model server may take to say that it heard the signal, before it is started anew.
-HEARD_SECONDS = 3.0
+HEARD_SECONDS = 5.0
 HEARD = "reloading: "
 LEFT_OUT = frozenset({"__pycache__", ".git", ".ipynb_checkpoints"})
 
