@@ -80,7 +80,7 @@ def test_a_stream_over_its_time_ends_with_a_model_stream_error(one):
         writer.write(STREAM_HEAD + chunk(b"on and on"))
         await asked.left()
 
-    endpoint, _ = one(endless, limits=InvocationLimits(stream_seconds=0.3))
+    endpoint, _ = one(endless, limits=InvocationLimits(stream_seconds=1.5))
     found = endpoint.boto3().invoke_endpoint_with_response_stream(EndpointName="digits", Body=b"{}")
     with pytest.raises(EventStreamError, match="did not end within"):
         read(found["Body"])
@@ -250,7 +250,7 @@ def test_a_bidirectional_stream_is_closed_after_its_time(make_endpoint, websocke
     from websockets.sync.client import connect
 
     port, _ = websocket_container
-    endpoint = bidirectional(make_endpoint, port, bidirectional_seconds=0.3)
+    endpoint = bidirectional(make_endpoint, port, bidirectional_seconds=1.5)
     with (
         connect(f"ws://127.0.0.1:{endpoint.port}/invocations-bidirectional-stream") as client,
         pytest.raises(ConnectionClosed),
