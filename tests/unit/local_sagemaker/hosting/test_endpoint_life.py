@@ -211,7 +211,7 @@ def test_an_update_completes_though_its_configuration_is_deleted_meanwhile(endpo
 
 
 def test_an_update_completes_where_captures_cannot_be_kept(endpoint):
-    """20.5, 20.9."""
+    """20.5, 21.2."""
     endpoint.model("blue")
     endpoint.config("one", variant("blue"))
     capture = {

@@ -59,7 +59,7 @@ def test_each_pass_is_all_objects_one_after_the_other(read):
 
 
 def test_a_pipe_that_cannot_be_made_ends_the_pass_and_is_told(buckets, tmp_path):
-    """3.6, 10.8: a full disk, say; here a file is in the way."""
+    """1.10, 3.6: a full disk, say; here a file is in the way."""
     folder = tmp_path / "input" / "data"
     folder.mkdir(parents=True)
     (folder / "train_1").touch()
