@@ -2,12 +2,16 @@
 
 import itertools
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from local_sagemaker.conformance import serving
 from local_sagemaker.conformance.container import Container, Process
-from local_sagemaker.conformance.serving import FEW_DEAD, Elsewhere, await_taken, judge_dead
+from local_sagemaker.conformance.serving import FEW_DEAD, Elsewhere, await_taken, judge_dead, under_way
 from local_sagemaker.conformance.setup import Setup
+from local_sagemaker.conformance.subject import Payload
 
 from tests.support.waiting import wait_until
 
@@ -84,3 +88,36 @@ def test_signal_comes_when_the_server_has_the_request(waiting, limit, looks):
     asked = iter(waiting)
     await_taken(lambda: next(asked), limit)
     assert len(list(asked)) == len(waiting) - looks
+
+
+def test_request_that_is_answered_while_the_kernel_is_asked_is_sent_again(monkeypatch):
+    """13.2: asking takes seconds on a busy machine, and what is answered is not under way."""
+    monkeypatch.setattr(serving, "SLOW_SECONDS", 0.0)
+    asked, go_on = itertools.count(1), threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            if next(asked) > 3:
+                go_on.wait(300)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    def unaccepted():
+        for thread in threading.enumerate():
+            if thread.name == "request under way":
+                thread.join()
+        return 0
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            with under_way(server.server_address, Payload(b"1", "text/csv"), unaccepted) as answers:
+                assert len(answers) == 1
+                go_on.set()
+            assert [answer.status for answer in answers] == [200, 200]
+        finally:
+            server.shutdown()
