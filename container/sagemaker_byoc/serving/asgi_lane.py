@@ -119,7 +119,7 @@ async def _send(answer: Answer | AsyncAnswer, caller: Caller, send: Send) -> Non
 async def _send_stream(pieces: AsyncIterator[bytes], caller: Caller, send: Send) -> None:
     """Until the last piece has left or the caller has; what makes the pieces is stopped in either case."""
     sending: asyncio.Future[Any] = asyncio.ensure_future(_send_pieces(pieces, send))
-    leaving: asyncio.Future[Any] = caller.watch()
+    leaving: asyncio.Future[Any] = caller.leaving()
     try:
         await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -126,15 +126,22 @@ class AsyncService(Service):
             self._inside -= 1
 
     async def _await(self, model: Model, request: Request) -> Answer | AsyncAnswer:
+        if not model.is_async:  # only the queue before the model is awaited, which sees to the deadline
+            return await self._answer_async(model, request)
         try:
             async with asyncio.timeout(request.deadline - time.monotonic()):
-                with self.tracer.request(request.headers, INVOCATIONS) as span:
-                    answer = await model.invoke_async(request)
-                    span.answered(answer.status, len(answer.body) if isinstance(answer.body, bytes) else 0)
-                    return answer
+                return await self._answer_async(model, request)
         except TimeoutError:
             seconds = self.settings.timeout
             raise DeadlineExceeded(f"no answer within {seconds:g} s (SAGEMAKER_MODEL_SERVER_TIMEOUT)") from None
+
+    async def _answer_async(self, model: Model, request: Request) -> Answer | AsyncAnswer:
+        if not self.tracer.on:
+            return await model.invoke_async(request)
+        with self.tracer.request(request.headers, INVOCATIONS) as span:
+            answer = await model.invoke_async(request)
+            span.answered(answer.status, len(answer.body) if isinstance(answer.body, bytes) else 0)
+            return answer
 
     def _run(self, model: Model, request: Request) -> Answer:
         """In a thread, when one is free."""

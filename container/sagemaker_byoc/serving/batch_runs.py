@@ -19,7 +19,10 @@ log = logging.getLogger(__name__)
 class Item:
     """One request on its way through the batcher."""
 
-    __slots__ = ("data", "deadline", "done", "error", "future", "is_alive", "kind", "result", "rows", "since", "wake")
+    __slots__ = (
+        *("data", "deadline", "done", "error", "follower", "future", "is_alive", "kind", "result", "rows", "since"),
+        "wake",
+    )
 
     def __init__(self, data: Any, deadline: float, is_alive: Callable[[], bool] | None) -> None:
         self.data = data
@@ -29,6 +32,7 @@ class Item:
         self.kind: Hashable | None = None
         self.rows = 1
         self.wake: Any = None
+        self.follower: Any = None
         self.future: Any = None
         self.done = False
         self.result: Any = None

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from sagemaker_byoc.errors import DeadlineExceeded, Overloaded
@@ -70,8 +71,8 @@ class Batcher:
             self._pass_on()
         elif leads:
             self._lead()
-        elif not item.wake.acquire(timeout=min(max(deadline - time.monotonic(), 0.0), threading.TIMEOUT_MAX)):
-            self._give_up(item)
+        else:
+            self._wait(item)
         return item.outcome()
 
     async def submit_async(self, data: Any, deadline: float, is_alive: Callable[[], bool] | None = None) -> Any:
@@ -133,6 +134,16 @@ class Batcher:
                 self._wanted = 0
                 self._gathered.release()
 
+    def _wait(self, item: Item) -> None:
+        """Until the answer has come. Then the next of those who were answered together is woken: all at once they would
+        only stand in each other's way, and in the model's, as one thread at a time has Python.
+        """
+        if not item.wake.acquire(timeout=min(max(item.deadline - time.monotonic(), 0.0), threading.TIMEOUT_MAX)):
+            self._give_up(item)
+            item.wake.acquire()  # its turn to wake the next comes at once
+        if item.follower is not None:
+            item.follower.release()
+
     def _lead(self) -> None:
         """Run what has just come in this thread, and leave the rest to the batcher's."""
         batch, reason = self._next(found_idle=True)
@@ -186,7 +197,7 @@ class Batcher:
         with self._lock:
             if not self._queue or self._queued_rows >= self._policy.max_rows:
                 return False
-            self._wanted, seconds = self._gathering.worth_waiting(time.monotonic())
+            self._wanted, seconds = self._gathering.worth_waiting(time.monotonic(), len(self._queue))
             if not self._wanted:
                 return False
         came = self._gathered.acquire(timeout=seconds)
@@ -235,12 +246,18 @@ class Batcher:
 
     def _deliver(self, items: list[Item]) -> None:
         loops: dict[Any, list[Item]] = {}
-        for item in items:
-            item.done = True
-            if item.wake is not None:
-                item.wake.release()
-            elif item.future is not None:
-                loops.setdefault(item.future.get_loop(), []).append(item)
+        waiting: list[Item] = []
+        with self._lock:
+            for item in items:
+                if item.wake is not None and not item.done:
+                    waiting.append(item)
+                elif item.future is not None:
+                    loops.setdefault(item.future.get_loop(), []).append(item)
+                item.done = True
+        for item, follower in pairwise(waiting):
+            item.follower = follower.wake
+        if waiting:
+            waiting[0].wake.release()
         for loop, its in loops.items():
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_resolve, its)

@@ -18,11 +18,15 @@ Send = Callable[[Message], Awaitable[None]]
 class Caller:
     """The sending side of one request in ASGI's terms."""
 
-    __slots__ = ("_leaving", "_receive", "headers", "size")
+    __slots__ = ("_has_left", "_leaving", "_receive", "headers", "size")
 
-    def __init__(self, headers: list[tuple[bytes, bytes]], receive: Receive) -> None:
+    def __init__(
+        self, headers: list[tuple[bytes, bytes]], receive: Receive, has_left: Callable[[], bool] | None = None
+    ) -> None:
+        """has_left: where the server knows without being awaited whether the caller is still there."""
         self.headers = headers
         self._receive = receive
+        self._has_left = has_left
         self._leaving: asyncio.Future[Message] | None = None
         self.size = 0  # of the body that has been read, in bytes
 
@@ -43,8 +47,13 @@ class Caller:
         self.size = len(body)
         return Request(body, content_type, accept, ListedHeaders(self.headers), deadline, self.is_here)
 
-    def watch(self) -> "asyncio.Future[Message]":
+    def watch(self) -> None:
         """From now on `is_here` tells the truth, once the loop has had a turn. To be called when the body is read."""
+        if self._has_left is None:
+            self.leaving()
+
+    def leaving(self) -> "asyncio.Future[Message]":
+        """What is done when the caller leaves. To be called when the body is read."""
         if self._leaving is None:
             self._leaving = asyncio.ensure_future(self._receive())
         return self._leaving
@@ -56,6 +65,8 @@ class Caller:
 
     def is_here(self) -> bool:
         """Whether the caller, or nginx for it, still holds the connection; may be asked by any thread."""
+        if self._has_left is not None:
+            return not self._has_left()
         return self._leaving is None or not self._leaving.done()
 
     async def _read_body(self, largest: int) -> bytes:

@@ -1,14 +1,14 @@
 """Whether the next batch should wait for those who have just been answered: measured, never assumed.
 
 Clients that send their next request when they have their answer fall into two halves that take turns, and each run
-pays the model's fixed cost for half of them. Where answered clients come back in less than half that cost, one run for
-all is faster for everyone. A single client, or clients that do not come back, are never waited for.
+pays the model's fixed cost for half of them. Where all of them would come back in clearly less than that cost, one run
+for all is faster for everyone. A single client, or clients that do not come back, are never waited for.
 """
 
 from dataclasses import dataclass
 
 _ENOUGH = 0.9  # of those who were answered; the slowest hold nobody up
-_WORTH = 0.5  # of the fixed cost of a run
+_WORTH = 0.85  # of the fixed cost of a run; strangers who come by chance never fill the next run as soon as that
 _PATIENCE = 4.0  # times the usual time to come back, and never more than the fixed cost
 _TICK = 0.002  # seconds that any thread may have to wait for its turn
 _TRY_EVERY = 64  # runs, while the fixed cost is not known
@@ -33,7 +33,8 @@ class Gathering:
         self._answered = 0
         self._answered_at = 0.0
         self._returned = 0
-        self._turnaround = 0.0
+        self._seconds = 0.0  # that answered clients need to come back, and how many of them did in that time
+        self._clients = 0.0
         self._samples = 0
         self._needed = 3
 
@@ -61,18 +62,26 @@ class Gathering:
     def arrived(self, now: float) -> None:
         """A request came."""
         self._returned += 1
-        if self._returned == self._enough():
-            took = max(0.0, now - self._answered_at)
-            self._turnaround = took if not self._samples else 0.8 * self._turnaround + 0.2 * took
+        if self._answered > 1 and self._returned == self._enough():
+            share = 0.2 if self._samples else 1.0
+            self._seconds += share * (max(0.0, now - self._answered_at) - self._seconds)
+            self._clients += share * (self._returned - self._clients)
             self._samples += 1
 
-    def worth_waiting(self, now: float) -> tuple[int, float]:
-        """How many more requests to wait for, and how many seconds at most; (0, 0.0) for not at all."""
+    def worth_waiting(self, now: float, queued: int = 0) -> tuple[int, float]:
+        """How many more requests to wait for, where so many wait already, and how many seconds at most; (0, 0.0) for
+        not at all.
+
+        What counts is how long all would need who would then be answered together: the more, the longer.
+        """
         missing = self._enough() - self._returned
-        fixed = self._fixed_seconds()
-        if missing <= 0 or not self.knows or self._turnaround > _WORTH * fixed:
+        if missing <= 0 or not self.knows:
             return 0, 0.0
-        seconds = self._answered_at + min(fixed, _PATIENCE * self._turnaround + _TICK) - now
+        fixed, each = self._fixed_seconds(), self._seconds / self._clients
+        together = self._answered + max(0, queued - self._returned)
+        if each * together > _WORTH * fixed:
+            return 0, 0.0
+        seconds = self._answered_at + min(fixed, _PATIENCE * each * self._answered + _TICK) - now
         return (missing, seconds) if seconds > 0 else (0, 0.0)
 
     def waited(self, came: bool) -> None:

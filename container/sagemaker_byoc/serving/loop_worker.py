@@ -187,7 +187,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
         if not isinstance(lane, Lane) or not lane.takes(request.method, request.path):
             keep: bool = await self._handle_http_request(request, sockname, peername)
             return keep
-        caller = Caller(request.headers_bytes, self._body_receiver.receive)
+        caller = Caller(request.headers_bytes, self._body_receiver.receive, self._is_closed)
         try:
             answer = await lane.answer(caller)
             if isinstance(answer, Answer) and isinstance(answer.body, bytes):
@@ -198,6 +198,9 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
         finally:
             self.app = lane
             caller.forget()
+
+    def _is_closed(self) -> bool:
+        return self._closed
 
     async def _write_answer(self, request: Any, answer: Answer, body: bytes) -> bool:
         if self._closed:

@@ -358,6 +358,27 @@ def test_a_model_that_never_returns_holds_nobody_past_their_deadline() -> None:
         assert batcher.submit(rows(1), later())[0, 0] == 2
 
 
+def test_one_whose_time_is_over_during_their_run_holds_up_nobody_who_is_answered_with_them() -> None:
+    """Those who are answered together wake each other, whoever has left meanwhile."""
+    first, together = threading.Event(), threading.Event()
+
+    def predict(data: Any) -> Any:
+        assert (first if len(data) == 1 else together).wait(120)
+        return data * 2
+
+    with serving(predict) as (batcher, _, pool):
+        waiting = [pool.submit(batcher.submit, rows(0), later())]
+        wait_until(lambda: batcher._busy, "the first is in the model", interval=0.001)
+        waiting += wait_in_line(batcher, pool, [rows(1)])
+        hurried = pool.submit(lambda: batcher.submit(rows(2), later(1.5)))
+        wait_until(lambda: len(batcher._queue) != 1, "the hurried one is queued", interval=0.001)
+        waiting += wait_in_line(batcher, pool, [rows(3), rows(4)])
+        first.set()
+        assert isinstance(hurried.exception(60), DeadlineExceeded)
+        together.set()
+        assert [one.result(60)[0, 0] for one in waiting] == [0, 2, 6, 8]
+
+
 def test_a_deadline_that_has_passed_is_told_before_anything_is_done() -> None:
     model = Model()
     with serving(model) as (batcher, _, _pool):

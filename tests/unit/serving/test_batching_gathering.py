@@ -59,12 +59,19 @@ def test_the_wait_for_a_long_run_is_bounded_by_what_has_been_seen() -> None:
 
 @pytest.mark.parametrize(
     ("fixed", "per_row", "turnaround"),
-    [(0.004, 0.00015, 0.003), (0.0, 0.002, 0.0005), (0.0001, 0.002, 0.001)],
+    [(0.004, 0.00015, 0.006), (0.0, 0.002, 0.0005), (0.0001, 0.002, 0.001)],
     ids=["they take too long", "a run costs by its rows alone", "and nearly so"],
 )
 def test_nobody_is_waited_for_where_it_would_not_pay(fixed: float, per_row: float, turnaround: float) -> None:
     """A model on a CPU is never held up: two small runs cost it what one large does."""
     assert learned(fixed, per_row, turnaround).wanted() == (0, 0.0)
+
+
+def test_those_who_wait_already_will_have_to_come_back_too() -> None:
+    """Sixteen are back within 2 ms, but thirty-two who are answered together would need longer than a run costs."""
+    clients = learned(fixed=0.004, per_row=0.00015, turnaround=0.003)
+    assert clients.wanted()[0]
+    assert clients.gathering.worth_waiting(clients.now, queued=16) == (0, 0.0)
 
 
 def test_a_single_client_is_never_waited_for() -> None:
