@@ -256,13 +256,6 @@ class Engine(Protocol):
     def labels_of_all(self, labels: Mapping[str, str | None]) -> list[dict[str, str]]:
         """The labels of every container and every network that carries all of these; None stands for any value."""
 
-    def adopt(self, name: str) -> Running:
-        """Take over a container that another process started; its log begins at the beginning where that is kept.
-
-        Raises:
-            UsageError: if there is none of this name.
-        """
-
     def remove_all(self, labels: Mapping[str, str | None]) -> int:
         """Remove every container, and then every network, that carries all of these labels.
 

@@ -18,7 +18,6 @@ from local_sagemaker.engines.base import SHARED_NETWORK, ContainerPlan, Engine, 
 from local_sagemaker.engines.docker_command import LOOPBACK, network_command, run_command
 from local_sagemaker.engines.docker_container import (
     DockerContainer,
-    log_from_the_beginning,
     main_port,
     published_port,
     remove_container,
@@ -121,13 +120,14 @@ class DockerEngine:
             chunks = container.attach(stdout=True, stderr=True, stream=True, logs=False, demux=True)
             container.start()
             container.reload()
+            settings = self._network_settings(container)
         except docker.errors.APIError as error:
             remove_container(container)
             raise _refused(plan, error) from error
         except BaseException:
             remove_container(container)
             raise
-        return DockerContainer(container, chunks, plan.container_port, self._network_settings(container))
+        return DockerContainer(container, chunks, plan.container_port, settings)
 
     def _create(self, plan: ContainerPlan) -> Any:
         try:
@@ -143,17 +143,6 @@ class DockerEngine:
         except (KeyboardInterrupt, RequestException):
             self._remove_if_made(plan)
             raise
-
-    def adopt(self, name: str) -> DockerContainer:
-        """Take over a container; its log is given from the beginning. See ``Engine.adopt``."""
-        try:
-            container = self.client.containers.get(name)
-        except docker.errors.NotFound as error:
-            raise UsageError(
-                f"there is no container {name}", "expected one that this engine has", "see `byoc ps`"
-            ) from error
-        settings = self._network_settings(container)
-        return DockerContainer(container, log_from_the_beginning(container), main_port(settings), settings, False)
 
     def find(self, labels: Mapping[str, str | None]) -> list[FoundContainer]:
         """The containers that carry the labels, ended ones too; see ``Engine.find``."""

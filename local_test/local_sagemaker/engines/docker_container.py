@@ -37,14 +37,11 @@ class DockerContainer:
         chunks: Iterator[tuple[bytes | None, bytes | None]],
         container_port: int,
         network_settings: Mapping[str, Any],
-        is_attached: bool = True,
     ) -> None:
         self._container = container
         self._container_port = container_port
         self._network_settings = network_settings
         self._chunks = chunks
-        # Only what was attached to tells the two streams apart, so that the rest can be found in the engine's log.
-        self._is_attached = is_attached
         self._was_away = False
         self._ended = threading.Event()
         self._exit_code = KILLED
@@ -99,7 +96,7 @@ class DockerContainer:
                     yield Chunk("stderr", stderr)
         except BROKEN:
             broken = True
-        if self._is_attached and (not self._ended.wait(END_SECONDS) or self._was_away or broken):
+        if not self._ended.wait(END_SECONDS) or self._was_away or broken:
             yield from rest_of_log(self._container, seen, self._ended)
 
     def wait(self, timeout: float | None = None) -> int:
@@ -185,12 +182,6 @@ def remove_container(container: Any) -> None:
             time.sleep(ENGINE_PAUSE_SECONDS)
         else:
             return
-
-
-def log_from_the_beginning(container: Any) -> Iterator[tuple[bytes | None, bytes | None]]:
-    # Attaching with what was logged before loses its first bytes in the SDK; the log has both streams in one.
-    for data in container.logs(stdout=True, stderr=True, stream=True, follow=True):
-        yield data, None
 
 
 def main_port(settings: Mapping[str, Any]) -> int:

@@ -109,13 +109,6 @@ class ProcessEngine:
         """Those of the trees, for there are no networks; see ``Engine.labels_of_all``."""
         return [dict(tree.labels) for tree in find_trees(labels)]
 
-    def adopt(self, name: str) -> AdoptedProcess:
-        """Take over a tree; its log went to whoever started it. See ``Engine.adopt``."""
-        for tree in find_trees({}):
-            if tree.name == name:
-                return AdoptedProcess(tree.leader, name, tree.port)
-        raise UsageError(f"no process stands for {name}", "expected one that runs", "see `byoc ps`")
-
     def remove_all(self, labels: Mapping[str, str | None]) -> int:
         """Kill the trees that carry the labels, until none is left; see ``Engine.remove_all``."""
         if not labels:
@@ -201,48 +194,6 @@ class RunningProcess:
         if not self._ended.is_set():
             _kill_tree(self._process.pid)
         self._ended.wait(REAP_SECONDS)
-
-
-class AdoptedProcess:
-    """A process that is no child of this one, and every process below it: nobody can tell how it ends."""
-
-    def __init__(self, pid: int, name: str, port: int | None) -> None:
-        self._pid = pid
-        self.name = name
-        self.port = port
-        self.address = None if port is None else (LOOPBACK, port)
-
-    def logs(self) -> Iterator[Chunk]:
-        """Nothing: its pipe was read by whoever started it."""
-        return iter(())
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end; see ``Running.wait``. The exit code is 137, whatever it was."""
-        limit = None if timeout is None else time.monotonic() + timeout
-        while any(tree.leader == self._pid for tree in find_trees({})):
-            if limit is not None and time.monotonic() > limit:
-                raise TimeoutError
-            time.sleep(POLL_SECONDS)
-        return 128 + signal.SIGKILL
-
-    def stop(self, grace_seconds: float) -> int:
-        """SIGTERM to the first process, after the grace SIGKILL to its whole tree."""
-        self.kill(signal.SIGTERM)
-        try:
-            return self.wait(grace_seconds)
-        except TimeoutError:
-            _kill_tree(self._pid)
-        return self.wait()
-
-    def kill(self, number: int) -> None:
-        """Send the signal to the first process, SIGKILL to the whole tree."""
-        _signal_first(self._pid, number)
-
-    def remove(self) -> None:
-        """Kill the tree if it runs."""
-        _kill_tree(self._pid)
-        with suppress(TimeoutError):
-            self.wait(REAP_SECONDS)
 
 
 def _signal_first(pid: int, number: int) -> None:

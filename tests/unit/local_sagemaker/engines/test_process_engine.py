@@ -179,23 +179,6 @@ def test_nothing_is_removed_for_want_of_labels():
         ENGINE.remove_all({})
 
 
-def test_an_adopted_process_is_stopped_as_a_container_is(plan):
-    """1.12: SIGTERM, and SIGKILL for the whole tree after the grace."""
-    running = ENGINE.start(plan(*python("import signal; signal.signal(15, signal.SIG_IGN)\n" + FAMILY)))
-    started = pids(running)
-    adopted = ENGINE.adopt(running.name)
-    with pytest.raises(TimeoutError):
-        adopted.wait(0.1)
-    assert adopted.stop(grace_seconds=0.2) == 137
-    assert running.wait(120) == 137
-    wait_until(lambda: not any(map(alive, started)), "both to be gone")
-
-
-def test_what_has_ended_cannot_be_adopted():
-    with pytest.raises(UsageError, match="no process stands for"):
-        ENGINE.adopt("never-was")
-
-
 def test_a_signal_reaches_the_first_process_alone(plan):
     handler = (
         "import signal, sys; signal.signal(signal.SIGUSR1, lambda *_: sys.exit(9)); __import__('os').write(1, b'up')"
