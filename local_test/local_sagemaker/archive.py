@@ -35,6 +35,9 @@ def pack_entries(entries: Mapping[str, Path], archive: Path) -> Path:
             for name, path in entries.items():
                 tar.add(path, arcname=name, recursive=False)
         partial.replace(archive)
+    except OSError as error:
+        error.filename = error.filename or str(archive)  # a full disk names no file by itself
+        raise
     finally:
         partial.unlink(missing_ok=True)
     return archive

@@ -28,11 +28,6 @@ class EntryPoint:
     def module_name(self) -> str:
         return self.name.partition(":")[0].removesuffix(".py")
 
-    @property
-    def is_python(self) -> bool:
-        """Whether this image's Python runs it, so that packages of a requirements.txt are for it."""
-        return self.command[0] == sys.executable
-
 
 def find_entry_point(program: str | None, folders: list[Path]) -> EntryPoint:
     """The first of `folders` that holds `program` (default train.py). Raises UserCodeError, naming what is there.

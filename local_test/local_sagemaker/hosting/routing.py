@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from itertools import accumulate
@@ -97,20 +97,6 @@ class RoutingTable:
     variants: tuple[Variant, ...] = ()
     shadows: tuple[Variant, ...] = ()
     asynchronous: bool = False
-
-    def weighing(self, weights: dict[str, float]) -> RoutingTable:
-        """The same table with other weights for the variants named, all fleets of each alike."""
-        changed = (replace(one, weight=weights.get(one.name, one.weight)) for one in self.variants)
-        return replace(self, variants=tuple(changed))
-
-    def without(self, instances: Iterable[str]) -> RoutingTable:
-        """The same table without the instances named."""
-        gone = set(instances)
-
-        def kept(variant: Variant) -> Variant:
-            return replace(variant, instances=tuple(one for one in variant.instances if one.name not in gone))
-
-        return replace(self, variants=tuple(map(kept, self.variants)), shadows=tuple(map(kept, self.shadows)))
 
     @property
     def instances(self) -> tuple[Instance, ...]:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 from collections import Counter
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -55,7 +56,10 @@ def test_changes_of_weights_and_instances_under_load_lose_no_invocation(containe
     first = RoutingTable(variants)
     second = RoutingTable((variants[0], Variant("green", (later.instance("l"), green.instance("g")))))
     endpoint = make_endpoint(table=first, seed=2)
-    tables = [first, first.weighing({"blue": 0.0}), second, second.weighing({"green": 0.1}), second.without(["g"])]
+    off = RoutingTable((replace(variants[0], weight=0.0), variants[1]))
+    less = RoutingTable((variants[0], replace(second.variants[1], weight=0.1)))
+    without = RoutingTable((variants[0], Variant("green", (later.instance("l"),))))
+    tables = [first, off, second, less, without]
     answered = 0
 
     def swap():
