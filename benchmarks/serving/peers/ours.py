@@ -11,6 +11,7 @@ from benchmarks.serving.workloads import INSIDE
 
 CONTAINER = Path(__file__).resolve().parents[3] / "container"
 TORCH = ("cnn", "transformer", "large")
+COMPUTES = ("cnn", "transformer")
 DISTRIBUTIONS = ("gunicorn", "gunicorn_h1c", "flask", "uvloop")
 
 
@@ -38,6 +39,8 @@ def settings(lane: str, case: Case) -> dict[str, str]:
         chosen |= {"BYOC_THREADS": "64", "BYOC_QUEUE_LIMIT": "256"}
     elif max(case.workload.connections, default=1) > 64:
         chosen["BYOC_QUEUE_LIMIT"] = "256"
+    if case.workload.name in COMPUTES:
+        chosen["BYOC_THREADS"] = "1"  # one request at a time has a worker's core, as in the other servers' processes
     return chosen
 
 
@@ -70,7 +73,8 @@ WSGI = Peer(
     title="ours, Flask lane",
     requirements=None,
     start=partial(start, "wsgi"),
-    setting="nginx; a gthread worker a core; access log as JSON lines; for the accelerator one worker, "
+    setting="nginx; a gthread worker a core; access log as JSON lines; for the networks BYOC_THREADS=1, so that a "
+    "worker computes one answer at a time as the other servers' processes do; for the accelerator one worker, "
     "BYOC_BATCH_MAX_ROWS=32",
     windows=(0.0,),
     distributions=DISTRIBUTIONS,
