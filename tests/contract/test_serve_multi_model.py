@@ -217,7 +217,9 @@ def test_a_folder_that_is_no_models_is_refused(many: Models) -> None:
         for url in ("/etc", root, f"{root}/../model", f"{root}/out"):
             reply = models.load("a", url)
             assert reply.status == 400, url
-            assert str(root) in reply.error["message"]
+            assert "model 'a'" in reply.error["message"]
+            assert str(root) not in reply.error["message"]
+            assert f"url is {str(url)!r}; expected a folder below {root}" in models.endpoint.log
         missing = models.load("a", root / "absent")
         assert (missing.status, missing.error["type"]) == (404, "ModelNotFound")
         assert models.names() == []
@@ -259,7 +261,8 @@ def test_code_that_cannot_be_loaded_is_500_and_says_where(many: Models, code: st
     with many() as models:
         reply = models.load("a", models.place("a", code))
         assert reply.status == 500, reply.body
-        assert all(word in reply.error["message"] for word in words), reply.error
+        assert all(word in reply.error["message"] for word in ("model 'a'", *words)), reply.error
+        assert str(models.tree.base) not in reply.error["message"]
         assert models.names() == []
         assert models.invoke("a").status == 404
         models.placed_and_loaded("b")

@@ -189,7 +189,7 @@ class ManyModels:
         folder = Path(url).resolve()
         if not folder.is_relative_to(root) or folder == root:
             log.error("model %s: url is %r; expected a folder below %s", name, url, root)
-            raise MalformedBody(f"url of model {name!r} is no folder of where the platform puts models.")
+            raise MalformedBody(f"url of model {name!r} leads to no folder below the one for models.")
         if not folder.is_dir():
             log.error("model %s: url is %r, and there is no such folder", name, url)
             raise ModelNotFound(f"url of model {name!r} names a folder that is not there.")

@@ -10,12 +10,12 @@ from string import Template
 
 from sagemaker_byoc.errors import PlatformInputError
 from sagemaker_byoc.serving.deadlines import DRAIN_SECONDS
+from sagemaker_byoc.serving.long_bodies import LONG_BYTES, STALL_SECONDS
 from sagemaker_byoc.serving.settings import ServeSettings
 from sagemaker_byoc.serving.slots import slots
 
 # Debian's package libnginx-mod-http-headers-more-filter: without it nginx cannot leave its own name out.
 HEADERS_MODULE = Path("/usr/lib/nginx/modules/ngx_http_headers_more_filter_module.so")
-STALL_SECONDS = 20  # between two pieces of a long body
 STREAM_SECONDS = 1900  # the platform ends a stream of both directions after 30 minutes
 _UPGRADE = """map $http_upgrade $is_stream {
         default "";
@@ -93,6 +93,8 @@ def render(settings: ServeSettings, run: Path) -> str:
         host=settings.bind_host,
         port=settings.port,
         timeout=max(1, round(settings.timeout)),
+        digits=len(str(LONG_BYTES)) - 1,
+        buffer=LONG_BYTES,
         stall=min(STALL_SECONDS, max(1, round(settings.timeout))),
     )
 

@@ -13,6 +13,7 @@ from sagemaker_byoc.errors import ByocError, ModelNotReady, Overloaded, RequestE
 from sagemaker_byoc.serving.answers import JSON, error_answer, refusal
 from sagemaker_byoc.serving.exchange import Answer, Request
 from sagemaker_byoc.serving.gate import Gate, check_wanted
+from sagemaker_byoc.serving.long_bodies import LONG_BYTES
 from sagemaker_byoc.serving.metrics import Metrics
 from sagemaker_byoc.serving.model import LoadingModel, Model
 from sagemaker_byoc.serving.readiness import Readiness
@@ -21,7 +22,6 @@ from sagemaker_byoc.serving.streams import Watched
 from sagemaker_byoc.serving.tracing import Tracer
 from sagemaker_byoc.serving.watch import Watch
 
-SMALL = 1_000_000  # bytes, in nginx.conf too: longer bodies are read in turn, so that waiting requests need no memory
 INVOCATIONS = "/invocations"
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ class Service:
         """The request, which has a place in the model now, and whether it waited for it. Long bodies have places of
         their own to be read in: callers who are slow with theirs hold up each other, and nobody else.
         """
-        if size is not None and size < SMALL:
+        if size is not None and size < LONG_BYTES:
             return read(deadline), self._gate.enter(deadline)
         waited = self._reading.enter(deadline)
         try:

@@ -14,10 +14,11 @@ from typing import Any
 from gunicorn.http import wsgi
 from gunicorn.workers.gthread import ThreadWorker
 
+from sagemaker_byoc.serving.long_bodies import STALL_SECONDS
+
 # How soon an idle thread sees that the worker is to stop.
 LOOK_MILLISECONDS = 500
 HEAD_SECONDS = 7.0  # for a request up to its body; without nginx, callers who never end theirs would take every thread
-STALL_SECONDS = 20.0  # between two pieces of a body, as nginx has it
 JOINED_BYTES = 64 << 10  # a longer piece is not copied for it
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from sagemaker_byoc.errors import PlatformInputError
+from sagemaker_byoc.serving.long_bodies import LONG_BYTES, STALL_SECONDS
 from sagemaker_byoc.serving.nginx import find_nginx, render
 from sagemaker_byoc.serving.settings import ServeSettings
 
@@ -41,6 +42,17 @@ def test_every_token_is_filled_and_the_settings_are_in_the_text(tmp_path: Path) 
     assert "127.0.0.1:9123" in text
     assert re.search(r"client_max_body_size\s+1100m;", text)
     assert str(tmp_path) in text
+
+
+def test_long_bodies_are_the_same_to_nginx_and_to_the_workers(tmp_path: Path) -> None:
+    """15.3: what is short is kept in memory whole, what is long passed on, and its next piece awaited as long."""
+    text = render(ServeSettings.read({}), tmp_path)
+    short = re.search(r'"~(\^[^"]+)" "";', text)
+    assert short is not None
+    assert re.search(short[1], str(LONG_BYTES - 1))
+    assert not re.search(short[1], str(LONG_BYTES))
+    assert f"client_body_buffer_size {LONG_BYTES};" in text
+    assert f"client_body_timeout {STALL_SECONDS}s;" in text
 
 
 def test_nothing_is_written_outside_the_run_folder(tmp_path: Path) -> None:
