@@ -256,9 +256,9 @@ def test_full_disk_is_named_and_the_old_checkpoint_is_kept(tmp_path: Path) -> No
     """A.7: whatever words the framework has for it; a disk of 2 MB, in a mount namespace of its own."""
     disk = tmp_path / "checkpoints"
     disk.mkdir()
-    mount = f"mount -t tmpfs -o size=2m none {disk} && exec {sys.executable} -c '{SMALL_DISK}' {disk}"
+    mount = 'mount -t tmpfs -o size=2m none "$1" && exec "$0" -c "$2" "$1"'
     done = subprocess.run(
-        ["unshare", "--map-root-user", "--mount", "sh", "-c", mount],
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, sys.executable, str(disk), SMALL_DISK],
         env=clean_environment(),
         capture_output=True,
         text=True,

@@ -10,10 +10,12 @@ from local_sagemaker.errors import EngineMissingError, UsageError
 from local_sagemaker.image import (
     BASE_IMAGE_TAG,
     OFFICIAL_BASE,
+    BuildPlan,
     choose_base_image,
     find_links_folders,
     passed_settings,
     plan_build,
+    run_build,
     torch_wheels,
     write_context,
 )
@@ -65,11 +67,12 @@ def test_an_index_on_this_machines_disk_is_not_passed_on():
     }
 
 
-def test_pips_wheel_folders_come_from_its_environment_and_its_configuration(tmp_path):
+def test_pips_wheel_folders_come_from_its_environment_and_its_configuration(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))  # a blank in a path would end it for pip
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    config = f"global.find-links='{tmp_path}/b {tmp_path}/absent'\nglobal.index-url='https://x'"
-    assert find_links_folders({"PIP_FIND_LINKS": f"{tmp_path}/a https://y"}, config) == (tmp_path / "a", tmp_path / "b")
+    config = "global.find-links='~/b ~/absent'\nglobal.index-url='https://x'"
+    assert find_links_folders({"PIP_FIND_LINKS": "~/a https://y"}, config) == (tmp_path / "a", tmp_path / "b")
 
 
 def test_only_torch_for_this_kind_of_machine_goes_into_the_context(tmp_path):
@@ -120,3 +123,10 @@ def test_extra_certificates_are_copied_into_the_base():
     plan = plan_base_image(("deb m bookworm main",), (Path("/ca/own.crt"),), Path("/pip.conf"), "docker", "t:1")
     assert any("/ca/own.crt" in word and word.startswith("--customize-hook=install") for word in plan.bootstrap)
     assert plan.import_[-2:] == ("-", "t:1")
+
+
+def test_a_file_that_cannot_be_sent_to_the_builder_is_named(tmp_path):
+    """A file of the code folder that goes away meanwhile, or that nobody may read."""
+    plan = BuildPlan("a-tag", "a-base", ("cat",), {"Dockerfile": tmp_path / "gone"})
+    with pytest.raises(UsageError, match="gone cannot be sent to docker build: No such file"):
+        run_build(plan)

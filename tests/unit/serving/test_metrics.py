@@ -458,9 +458,9 @@ print(metrics.render()[0].decode())
 
 def test_memory_that_runs_out_ends_no_worker(tmp_path: Path) -> None:
     """15.14: a page of a file without memory behind it would be SIGBUS; series that are there go on."""
-    mount = f"mount -t tmpfs -o size=256k none {tmp_path} && exec {sys.executable} -c '{FULL_DISK}' {tmp_path}"
+    mount = 'mount -t tmpfs -o size=256k none "$1" && exec "$0" -c "$2" "$1"'
     done = subprocess.run(
-        ["unshare", "--map-root-user", "--mount", "sh", "-c", mount],
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, sys.executable, str(tmp_path), FULL_DISK],
         env=clean_environment({names.DIRECTORY: str(tmp_path)}),
         capture_output=True,
         text=True,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -374,7 +375,7 @@ def completions(cwd, *words):
     environment = {
         **os.environ,
         "_BYOC_COMPLETE": "bash_complete",
-        "COMP_WORDS": " ".join(["byoc", *words]),
+        "COMP_WORDS": shlex.join(["byoc", *words]),
         "COMP_CWORD": str(len(words)),
     }
     program = [sys.executable, "-c", "from local_sagemaker.cli import main; main()"]
@@ -424,7 +425,7 @@ def test_bash_completes_the_names_of_jobs_with_the_line_of_the_reference(workspa
     make("other")
     program = tmp_path / "bin" / "byoc"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m local_sagemaker "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m local_sagemaker "$@"\n')
     program.chmod(0o755)
     script = """
         eval "$(_BYOC_COMPLETE=bash_source byoc)"

@@ -69,8 +69,10 @@ def test_a_job_goes_on_when_nobody_reads_its_messages_either(make_project):
 
 def test_closed_streams_are_no_fault(tmp_path):
     for redirection in (">&-", "2>&-", "<&- >&- 2>&-"):
-        command = f"exec {sys.executable} -m local_sagemaker ps --json {redirection}"
-        ran = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, timeout=300, check=False)
+        command = f'exec "$0" -m local_sagemaker ps --json {redirection}'
+        ran = subprocess.run(
+            ["sh", "-c", command, sys.executable], cwd=tmp_path, capture_output=True, timeout=300, check=False
+        )
         assert (ran.returncode, ran.stderr) == (0, b"")
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -226,7 +227,8 @@ def test_a_tool_inside_of_a_job_does_not_pass_the_jobs_mark_on(plan, labels, mon
 @pytest.mark.parametrize("end", ["by itself", "killed", "found by another"])
 def test_what_stands_for_tmp_is_gone_with_the_process(tmp_path, labels, end):
     engine, said = ProcessEngine(), tmp_path / "said"
-    script = f"mktemp > {said}.new; mv {said}.new {said}; {'' if end == 'by itself' else 'sleep 600'}"
+    place = shlex.quote(str(said))
+    script = f"mktemp > {place}.new; mv {place}.new {place}; {'' if end == 'by itself' else 'sleep 600'}"
     plan = ContainerPlan("c", "train", "", tmp_path, {}, labels=labels, entrypoint=("sh", "-c"), arguments=(script,))
     running = engine.start(plan)
     wait_until(said.exists, "the name of a temporary file", 60)
