@@ -6,13 +6,16 @@ They lie in ``.byoc/alarms.json``, one object per name. The API's documents only
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from local_sagemaker.errors import UsageError
+from local_sagemaker.files import write_whole
 from local_sagemaker.state.workspace import Workspace
 
 FILE = "alarms.json"
@@ -117,7 +120,8 @@ class AlarmBook:
 
     def put(self, alarm: Alarm) -> None:
         """Define an alarm, or define it anew."""
-        self._write({**self.alarms(), alarm.name: alarm})
+        with self._locked():
+            self._write({**self.alarms(), alarm.name: alarm})
 
     def remove(self, name: str) -> None:
         """Forget an alarm.
@@ -130,14 +134,20 @@ class AlarmBook:
             raise UsageError(
                 f"there is no alarm {name}", f"there are {', '.join(alarms) or 'none'}", "correct the name"
             )
-        self._write({key: alarm for key, alarm in alarms.items() if key != name})
+        with self._locked():
+            self._write({key: alarm for key, alarm in self.alarms().items() if key != name})
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Nobody else writes between reading the file and writing it anew; a lock whose holder dies is free."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _write(self, alarms: Mapping[str, Alarm]) -> None:
         document = {
             name: {key: value for key, value in asdict(alarm).items() if key != "name"}
             for name, alarm in alarms.items()
         }
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.file.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        unfinished.replace(self.file)
+        write_whole(self.file, json.dumps(document, indent=2) + "\n")
