@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import docker
 import docker.errors
@@ -246,7 +246,10 @@ class Containers:
             copies = {path: folder for path, folder in setup.copies.items() if f"{path}/".startswith(f"{volume}/")}
             made = [path for path in setup.made if path.startswith(f"{volume}/")]
             if files or copies or made:
-                container.put_archive(volume, _archive(volume, files, copies, made))
+                with tempfile.TemporaryFile() as archive:  # a model may be larger than memory
+                    _write_archive(archive, volume, files, copies, made)
+                    archive.seek(0)
+                    container.put_archive(volume, archive)
 
 
 def _gpu_request(text: str) -> docker.types.DeviceRequest:
@@ -256,9 +259,10 @@ def _gpu_request(text: str) -> docker.types.DeviceRequest:
     return docker.types.DeviceRequest(device_ids=list(wanted), capabilities=[["gpu"]])
 
 
-def _archive(root: str, files: Mapping[str, bytes], copies: Mapping[str, Path], made: Iterable[str]) -> bytes:
-    written = io.BytesIO()
-    with tarfile.open(fileobj=written, mode="w") as tar:
+def _write_archive(
+    stream: BinaryIO, root: str, files: Mapping[str, bytes], copies: Mapping[str, Path], made: Iterable[str]
+) -> None:
+    with tarfile.open(fileobj=stream, mode="w") as tar:
         for path in made:
             member = tarfile.TarInfo(path.removeprefix(f"{root}/"))
             member.type, member.mode = tarfile.DIRTYPE, 0o755
@@ -269,7 +273,6 @@ def _archive(root: str, files: Mapping[str, bytes], copies: Mapping[str, Path], 
             tar.addfile(member, io.BytesIO(data))
         for path, folder in copies.items():
             tar.add(folder, path.removeprefix(root).strip("/") or ".")
-    return written.getvalue()
 
 
 def _remove(container: Any) -> None:

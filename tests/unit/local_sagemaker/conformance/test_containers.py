@@ -1,5 +1,7 @@
 """What Docker is asked for a container, and what becomes of its refusals."""
 
+import tarfile
+
 import docker.errors
 import pytest
 import requests.exceptions
@@ -75,3 +77,20 @@ def test_silence_of_a_starved_engine_is_told():
         Containers(Silent(""), "an-image").started(Setup(("serve",), network="none")),
     ):
         pass
+
+
+def test_a_model_is_given_to_a_container_from_the_disk(tmp_path):
+    """22.1: it may be larger than memory."""
+
+    class Filled(Refusing):
+        def put_archive(self, volume, data):
+            assert not isinstance(data, bytes)
+            with tarfile.open(fileobj=data) as tar:
+                self.filled = volume, sorted(tar.getnames())
+
+    (tmp_path / "weights").touch()
+    client = Filled("refused")
+    setup = Setup(("serve",), network="none", writable=("/opt/ml/model",), copies={"/opt/ml/model": tmp_path})
+    with pytest.raises(RefusedError), Containers(client, "an-image").started(setup):
+        pass
+    assert client.filled == ("/opt/ml/model", [".", "./weights"])
