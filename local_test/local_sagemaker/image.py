@@ -281,14 +281,20 @@ def build_image(
 
 
 def run_build(plan: BuildPlan, output: BinaryIO | None = None) -> None:
-    """Send the context and follow the build; raises BuildFailedError with its last lines."""
+    """Send the context and follow the build.
+
+    Raises:
+        BuildFailedError: if it fails; carries its last lines.
+        UsageError: if a file of the context cannot be read.
+    """
     lines: list[bytes] = []
     with subprocess.Popen(
         plan.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as build:
         if build.stdin is None or build.stdout is None:
             raise BuildFailedError("docker build has no standard input or output")
-        sender = threading.Thread(target=_send, args=(plan.files, build.stdin), name="context", daemon=True)
+        unsent: list[OSError] = []
+        sender = threading.Thread(target=_send, args=(plan.files, build.stdin, unsent), name="context", daemon=True)
         sender.start()
         for line in build.stdout:
             lines = [*lines[-29:], line]
@@ -296,6 +302,12 @@ def run_build(plan: BuildPlan, output: BinaryIO | None = None) -> None:
                 output.write(line)
                 output.flush()
         sender.join()
+    if unsent:
+        raise UsageError(
+            f"{unsent[0].filename or 'a file'} cannot be sent to docker build: {unsent[0].strerror or unsent[0]}",
+            "expected files that can be read, and that nobody changes meanwhile",
+            "give yourself the right to it, or take it out of the code folder, and build again",
+        )
     if build.returncode != 0:
         raise BuildFailedError(
             f"docker build of {plan.tag} ended with exit code {build.returncode}",
@@ -304,10 +316,13 @@ def run_build(plan: BuildPlan, output: BinaryIO | None = None) -> None:
         )
 
 
-def _send(files: Mapping[str, Path], pipe: BinaryIO) -> None:
+def _send(files: Mapping[str, Path], pipe: BinaryIO, unsent: list[OSError]) -> None:
     # A builder that gives up early closes the pipe; its own message says why.
-    with suppress(BrokenPipeError), pipe:
-        write_context(files, pipe)
+    try:
+        with suppress(BrokenPipeError), pipe:
+            write_context(files, pipe)
+    except OSError as error:
+        unsent.append(error)
 
 
 def write_context(files: Mapping[str, Path], stream: BinaryIO) -> None:
