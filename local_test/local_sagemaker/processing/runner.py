@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from local_sagemaker.files import write_whole
 from local_sagemaker.processing import job as processing
 from local_sagemaker.processing.plan import plan_processing_job
 from local_sagemaker.state.records import Kind, end, fail
@@ -47,7 +48,7 @@ def run_processing_job(
         store.change(KIND, name, lambda description: fail(KIND, description, reason, time.time()))
         return
     text = json.dumps(asdict(result), indent=2)
-    (job.directory / "job.json").write_text(text + "\n", encoding="utf-8")
+    write_whole(job.directory / "job.json", text + "\n")
     store.change(KIND, name, lambda description: tell(description, result))
     if result.interrupted:
         raise KeyboardInterrupt
