@@ -78,7 +78,8 @@ def derive_environment(
     else:
         derived |= _named("SM_CHANNEL_", job.channels)
         derived |= _named("SM_HP_", {h.name: h.text for h in job.users_hyperparameters})
-    return {**environ, **_side_variables(job, environ), **_possible(derived), "PYTHONUNBUFFERED": "1"}
+    meeting = {} if toolkit_compatible else _meeting_variables(job, derived)
+    return {**meeting, **environ, **_side_variables(job, environ), **_possible(derived), "PYTHONUNBUFFERED": "1"}
 
 
 def collisions(job: TrainingJob) -> tuple[str, ...]:
@@ -250,6 +251,16 @@ def _sdk_variables(job: TrainingJob, entry: EntryPoint, environ: Mapping[str, st
         "SM_OUTPUT_FAILURE": str(job.paths.failure),
         "SM_SOURCE_DIR": str(entry.folder),
     }
+
+
+def _meeting_variables(job: TrainingJob, derived: Mapping[str, str]) -> dict[str, str]:
+    """Where processes of several hosts meet, for scripts that form PyTorch's process group themselves.
+
+    SageMaker's PyTorch images set them. On one host a script chooses its own, and a port of ours might be in use.
+    """
+    if len(job.hosts) == 1:
+        return {}
+    return {name: derived[f"SM_{name}"] for name in ("MASTER_ADDR", "MASTER_PORT")}
 
 
 def _side_variables(job: TrainingJob, environ: Mapping[str, str]) -> dict[str, str]:

@@ -76,6 +76,20 @@ def test_variables_of_the_sdks_drivers_are_set(tmp_path: Path) -> None:
     assert (env["SM_SOURCE_DIR"], env["SM_ENTRY_SCRIPT"]) == ("/code", "train.py")
 
 
+def test_scripts_that_form_their_own_process_group_find_where_to_meet(tmp_path: Path) -> None:
+    """5.1: as SageMaker's PyTorch images set it, on every host of several; what the job's own variables say wins."""
+    config = {"current_host": "algo-2", "hosts": ["algo-1", "algo-2"]}
+    env = environment(tmp_path, resourceconfig=config)
+    assert (env["MASTER_ADDR"], env["MASTER_PORT"]) == ("algo-1", "7777")
+    env = environment(tmp_path, {"MASTER_PORT": "2345", "BYOC_MASTER_PORT": "9999"}, resourceconfig=config)
+    assert (env["MASTER_ADDR"], env["MASTER_PORT"], env["SM_MASTER_PORT"]) == ("algo-1", "2345", "9999")
+
+
+def test_one_host_has_no_place_to_meet(tmp_path: Path) -> None:
+    """5.1: a script on one host chooses its own port, of which jobs on one machine may not share one."""
+    assert not {"MASTER_ADDR", "MASTER_PORT"} & set(environment(tmp_path, resourceconfig=ONE_HOST))
+
+
 @pytest.mark.parametrize("name", ["batch-size", "a.b", "with space", "a=b", "x/y"])
 def test_every_name_has_a_variable_that_a_shell_can_read(tmp_path: Path, name: str) -> None:
     """11.2, 2.8: for hyperparameters and channels."""
