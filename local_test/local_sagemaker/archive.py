@@ -16,7 +16,6 @@ from local_sagemaker.merge import merge
 
 MODEL = PurePosixPath("/opt/ml/model")
 PIECE_BYTES = 1 << 20
-CACHES = frozenset({"__pycache__", ".git", ".ipynb_checkpoints"})
 
 
 def pack(directory: Path, archive: Path) -> Path:
@@ -118,36 +117,3 @@ def remove_tree(directory: Path) -> None:
             if not path.is_symlink():
                 path.chmod(path.stat().st_mode | 0o700)
     shutil.rmtree(directory)
-
-
-def copy_code(source: Path, target: Path) -> Path:
-    """Copy the user's code folder, leaving out caches, sockets and pipes; returns ``target``.
-
-    A file that goes away meanwhile, as an editor's do, is left out.
-
-    Raises:
-        UsageError: if a file cannot be copied.
-    """
-    try:
-        shutil.copytree(source, target, symlinks=True, ignore=_no_code)
-    except shutil.Error as error:
-        for path, _, reason in error.args[0]:
-            if os.path.lexists(path):
-                raise UsageError(
-                    f"{path} cannot be copied: {reason}",
-                    "expected a code folder whose files can be read, and room for a copy of it",
-                    "mend that, or take the file out of the code folder",
-                ) from error
-    return target
-
-
-def _no_code(folder: str, names: list[str]) -> set[str]:
-    """The names in a code folder that are not copied."""
-    return {name for name in names if name in CACHES or name.endswith(".pyc") or not _can_be_kept(Path(folder, name))}
-
-
-def _can_be_kept(path: Path) -> bool:
-    try:
-        return stat.S_IFMT(path.lstat().st_mode) in {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}
-    except FileNotFoundError:
-        return False

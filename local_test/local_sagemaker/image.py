@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from local_sagemaker.base_image import BASE_IMAGE_TAG, build_base_image
+from local_sagemaker.code_folder import CACHES
 from local_sagemaker.errors import BuildFailedError, EngineMissingError, UsageError
 from local_sagemaker.progress import silent
 from local_sagemaker.repository import repository_root
@@ -29,7 +30,6 @@ CONTEXT_PATHS = ("Dockerfile", ".dockerignore", "container")
 TEMPLATE_CODE = "opt_ml_template/code"
 USER_CODE = "user_code"
 WHEELS_DIR = "container/wheels"
-LEFT_OUT = frozenset({"__pycache__", ".git", ".ipynb_checkpoints", ".mypy_cache", ".ruff_cache"})
 # Values of the build argument WITH_HOROVOD.
 HOROVOD_FLAVOURS = ("none", "gloo", "mpi", "nccl")
 # Settings of the machine's pip that the build's pip needs as well. A file: index lies on this machine only.
@@ -105,7 +105,7 @@ def _below(path: Path, name: str) -> Iterator[tuple[str, Path]]:
         yield name, path
     elif path.is_dir():
         for child in sorted(path.iterdir()):
-            if child.name not in LEFT_OUT and child.suffix != ".pyc":
+            if child.name not in CACHES and child.suffix != ".pyc":
                 yield from _below(child, f"{name}/{child.name}")
 
 

@@ -12,7 +12,8 @@ from typing import BinaryIO
 
 import httpx
 
-from local_sagemaker.archive import copy_code, make_read_only, remove_tree, unpack
+from local_sagemaker.archive import make_read_only, remove_tree, unpack
+from local_sagemaker.code_folder import copy_code
 from local_sagemaker.engines.base import BASE_DIR, ContainerPlan, Engine, Mount, Running
 from local_sagemaker.errors import JobFailedError, TimedOutError, UsageError
 from local_sagemaker.logs import LogPump, StreamSink

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import time
@@ -10,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from local_sagemaker.archive import copy_code, remove_tree
+from local_sagemaker.archive import remove_tree
+from local_sagemaker.code_folder import Snapshot, copy_code, look
 
 if TYPE_CHECKING:
     from local_sagemaker.hosting.endpoint import Endpoint
@@ -19,25 +19,6 @@ LOOK_SECONDS = 0.25
 # How long a model server may take to say that it heard the signal, before it is started anew.
 HEARD_SECONDS = 5.0
 HEARD = "reloading: "
-LEFT_OUT = frozenset({"__pycache__", ".git", ".ipynb_checkpoints"})
-
-Seen = frozenset[tuple[str, int, int]]
-
-
-def look(folder: Path) -> Seen:
-    """Every file of a code folder with its time and size; caches are left out."""
-    found = set()
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if name not in LEFT_OUT]
-        for name in files:
-            path = Path(parent, name)
-            try:
-                status = path.stat()
-            except FileNotFoundError:  # an editor has just replaced it
-                continue
-            if path.suffix != ".pyc":
-                found.add((str(path.relative_to(folder)), status.st_mtime_ns, status.st_size))
-    return frozenset(found)
 
 
 @dataclass
@@ -46,7 +27,7 @@ class CodeWatch:
 
     source: Path
     copy: Path
-    _seen: Seen = field(default_factory=frozenset)
+    _seen: Snapshot = field(default_factory=frozenset)
 
     def __post_init__(self) -> None:
         self._seen = look(self.copy)  # what was edited since it was made is a change

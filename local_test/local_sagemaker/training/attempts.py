@@ -11,7 +11,8 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
-from local_sagemaker.archive import copy_code, make_readable, remove_tree
+from local_sagemaker.archive import make_readable, remove_tree
+from local_sagemaker.code_folder import copy_code
 from local_sagemaker.engines.base import BASE_DIR, Engine, Running
 from local_sagemaker.engines.image_lookup import find_image
 from local_sagemaker.engines.overlay import make_changes

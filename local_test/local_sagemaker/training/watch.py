@@ -1,25 +1,19 @@
-"""Training again whenever the code changes.
-
-The folder is looked at a few times a second: a code folder is small, and this works on every file system, which a
-library for the kernel's notices would not.
-"""
+"""Training again whenever the code changes."""
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
+
+from local_sagemaker.code_folder import Snapshot, look
 
 LOOK_SECONDS = 0.1
 # An editor or a checkout writes several files; the job starts once they have been left alone for this long.
 SETTLE_SECONDS = 0.2
 # What a job that nobody waits for is given to end.
 GRACE_SECONDS = 0.2
-IGNORED = frozenset({"__pycache__", ".git", ".ipynb_checkpoints", ".mypy_cache", ".ruff_cache"})
-
-Snapshot = frozenset[tuple[str, int, int]]
 
 
 class Started(Protocol):
@@ -27,23 +21,6 @@ class Started(Protocol):
 
     def stop(self) -> None:
         """Stop it, and return when it has ended. Fine if it has ended already."""
-
-
-def look(folder: Path) -> Snapshot:
-    """Every file of the code with its time and size; caches and hidden files are no code."""
-    seen = set()
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if name not in IGNORED]
-        for name in files:
-            if name.startswith(".") or name.endswith((".pyc", "~")):
-                continue
-            path = Path(parent, name)
-            try:
-                status = path.stat()
-            except FileNotFoundError:
-                continue  # being written in this moment
-            seen.add((str(path), status.st_mtime_ns, status.st_size))
-    return frozenset(seen)
 
 
 def train_again_on_change(code: Path, start: Callable[[int], Started]) -> None:

@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 
 import httpx
 
-from local_sagemaker.archive import copy_code, make_read_only, remove_tree, unpack
+from local_sagemaker.archive import make_read_only, remove_tree, unpack
+from local_sagemaker.code_folder import copy_code
 from local_sagemaker.engines.base import Engine, Running
 from local_sagemaker.hosting.endpoint import (
     LOG_DRAIN_SECONDS,

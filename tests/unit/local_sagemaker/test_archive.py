@@ -3,14 +3,11 @@
 import errno
 import io
 import os
-import shutil
-import socket
 import stat
 import tarfile
-from pathlib import Path
 
 import pytest
-from local_sagemaker.archive import copy_code, make_read_only, make_readable, pack, remove_tree, unpack
+from local_sagemaker.archive import make_read_only, make_readable, pack, remove_tree, unpack
 from local_sagemaker.errors import UsageError
 
 
@@ -156,42 +153,3 @@ def test_a_full_disk_is_not_taken_for_a_damaged_archive(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="No space left") as refused:
         unpack(archive, tmp_path / "served")
     assert refused.value.next_step == "make room on that disk, and run it again"
-
-
-def test_code_is_copied_without_caches_sockets_and_pipes(tmp_path):
-    """4.1."""
-    code = tmp_path / "code"
-    (code / "__pycache__").mkdir(parents=True)
-    (code / "train.py").touch()
-    (code / "old.pyc").touch()
-    (code / "link").symlink_to("train.py")
-    os.mkfifo(code / "pipe")
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(code / "socket"))
-        copied = copy_code(code, tmp_path / "copy")
-    assert sorted(path.name for path in copied.iterdir()) == ["link", "train.py"]
-
-
-def test_a_file_that_goes_away_while_code_is_copied_is_left_out(tmp_path, monkeypatch):
-    """4.1: an editor has just replaced it."""
-    (tmp_path / "code").mkdir()
-    for name in ("train.py", "train.py~"):
-        (tmp_path / "code" / name).touch()
-    copy = shutil.copyfile
-
-    def gone_meanwhile(source, *rest, **options):
-        if os.fspath(source).endswith("~"):
-            Path(source).unlink()
-        return copy(source, *rest, **options)
-
-    monkeypatch.setattr(shutil, "copyfile", gone_meanwhile)
-    assert [path.name for path in copy_code(tmp_path / "code", tmp_path / "copy").iterdir()] == ["train.py"]
-
-
-def test_a_file_of_code_that_cannot_be_copied_is_named(tmp_path, monkeypatch):
-    """4.1: a full disk."""
-    (tmp_path / "code").mkdir()
-    (tmp_path / "code" / "train.py").touch()
-    monkeypatch.setattr(shutil, "copyfile", no_room)
-    with pytest.raises(UsageError, match=r"code/train\.py cannot be copied: .*No space left"):
-        copy_code(tmp_path / "code", tmp_path / "copy")

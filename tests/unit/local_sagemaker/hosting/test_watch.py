@@ -5,8 +5,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from local_sagemaker.archive import copy_code
 from local_sagemaker.cli.serve import attend
+from local_sagemaker.code_folder import copy_code
 from local_sagemaker.engines import ProcessEngine
 from local_sagemaker.errors import JobFailedError
 from local_sagemaker.hosting.endpoint import plan_endpoint, running_endpoint

@@ -7,7 +7,7 @@ import sys
 import threading
 
 import pytest
-from local_sagemaker.training.watch import look, train_again_on_change
+from local_sagemaker.training.watch import train_again_on_change
 
 from tests.support.waiting import wait_until
 
@@ -57,16 +57,6 @@ def change_after_each_start(code, jobs):
     for number in (1, 2):
         wait_until(lambda number=number: ("start", number) in jobs.events, f"job {number}", 60)
         (code / "train.py").write_text("1" * (number + 1))
-
-
-def test_caches_and_hidden_files_are_no_code(code):
-    before = look(code)
-    (code / "__pycache__").mkdir()
-    (code / "__pycache__" / "train.pyc").touch()
-    (code / ".train.py.swp").touch()
-    assert look(code) == before
-    (code / "model.py").touch()
-    assert look(code) != before
 
 
 def test_byoc_trains_the_new_code_and_ctrl_c_leaves_nothing_of_the_job_that_was_cut_short(make_project, tmp_path):
