@@ -11,6 +11,8 @@ from typing import Any
 
 from sagemaker_byoc.errors import UserCodeError
 
+LIBRARY = "lib"
+
 
 def find_module(program: str, folders: Sequence[Path]) -> Path:
     """The first of `folders` that holds `program`. Raises UserCodeError."""
@@ -53,13 +55,17 @@ def users_frames(error: BaseException) -> list[traceback.FrameSummary]:
 
 
 def import_module(path: Path) -> ModuleType:
-    """Import a file as a module, with its folder first on sys.path so that it finds its neighbours.
+    """Import a file as a module, with its folder first on sys.path so that it finds its neighbours. A folder `lib` in
+    it, where SageMaker's SDK puts `dependencies`, comes last.
 
     Whatever the module raises while it is imported goes to the caller unchanged.
     """
     folder = str(path.parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
+    lib = str(path.parent / LIBRARY)
+    if lib not in sys.path and path.with_name(LIBRARY).is_dir():
+        sys.path.append(lib)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise UserCodeError(f"{path} cannot be imported; expected a Python file whose name ends in .py.")

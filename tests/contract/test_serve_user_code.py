@@ -234,6 +234,11 @@ def test_package_that_is_missing_is_told_with_the_place_to_name_it(serve: Serve)
         endpoint.wait_for_line("in a requirements.txt beside the code")
 
 
+def test_dependencies_of_sagemakers_sdk_are_found_in_lib(serve: Serve) -> None:
+    """22.1: and a program may be named as a module is, without its ending."""
+    assert ask(serve, "brings_a_library", b'["a"]', {"SAGEMAKER_PROGRAM": "predict"}).json == ["A"]
+
+
 def test_prediction_that_no_format_can_hold_is_500_and_names_its_type(serve: Serve) -> None:
     """15.5: the model's answer is wrong, not the caller's question."""
     reply = ask(serve, "wrong_return_type")
@@ -249,6 +254,7 @@ def test_prediction_that_no_format_can_hold_is_500_and_names_its_type(serve: Ser
         ("model_fn_calls_exit", ("model_fn", "no licence for this model")),
         ("import_error", ("a_package_that_is_not_installed",)),
         ("no_functions", ("model_fn",)),
+        ("handler_service", ("handler service", "transform_fn(model, body, content_type, accept)")),
         ("reads_weights", ("model_fn", "weights.json")),
     ],
 )

@@ -18,6 +18,7 @@ from tests.support.load import clients
 from tests.support.opt_ml import OptMl
 from tests.support.places import REPOSITORY, program
 from tests.support.waiting import wait_until
+from tests.support.wheels import wheel
 
 pytestmark = pytest.mark.docker
 
@@ -105,6 +106,27 @@ def test_model_mounted_read_only_is_served_by_nginx(image: str, opt_ml: OptMl) -
         assert (reply.status, reply.json) == (200, [[1, 2]])
         assert "server" not in reply.headers
         assert alarming_lines(server.log) == []
+
+
+def test_package_that_travels_with_the_model_is_installed_without_a_network(image: str, opt_ml: OptMl) -> None:
+    """13.5, 13.10, 13.11, 22.1: from its wheel, where the image cannot be written to; who asks for more is told."""
+    options = [*model_mounted(opt_ml.base / "model"), *HARDENED]
+    opt_ml.model_code("uses_a_package")
+    code = opt_ml.base / "model" / "code"
+    (code / "requirements.txt").write_text("--no-index\n--find-links wheels\ntiny==1.0\nnumpy\n")
+    (code / "wheels").mkdir()
+    (code / "wheels" / "tiny-1.0-py3-none-any.whl").write_bytes(wheel())
+    open_to_everyone(opt_ml)
+    with Running(image, "serve", options=options) as server:
+        server.wait_until_ready_inside()
+        assert server.ask_inside("/invocations", "7") == (200, "[42,7]")
+        assert server.log.count("byoc: installing tiny==1.0 (/opt/ml/model/code/requirements.txt)") == 1
+        assert alarming_lines(server.log) == []
+    (code / "requirements.txt").write_text("no-such-package-anywhere\n")
+    refused = run(image, "serve", options=options)
+    assert refused.exit_code == 66, refused.log
+    assert "no package index answers" in refused.log
+    assert "Traceback" not in refused.log
 
 
 def test_serving_needs_no_root_no_network_and_no_writable_image(image: str, opt_ml: OptMl) -> None:

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 from sagemaker_byoc import packages, requirements
-from sagemaker_byoc.packages import InstallPlan, explain_failure, plan_packages
+from sagemaker_byoc.child import Outcome
+from sagemaker_byoc.errors import PlatformInputError, Stopped
+from sagemaker_byoc.packages import InstallPlan, explain_failure, install, plan_packages
 
 INSTALLED = {"alpha": "1.2.0", "beta_two": "2.0rc1", "Gamma.Three": "3.1.4+cpu", "delta": "0.9"}
 
@@ -119,6 +121,50 @@ def test_package_folder_that_cannot_be_written_is_left_alone(
     assert plan.place.python_path.endswith("-packages")
 
 
+def test_package_folder_that_can_hold_compiled_modules_is_preferred(monkeypatch: pytest.MonkeyPatch) -> None:
+    """13.11: a tmpfs of Docker's is mounted noexec."""
+    monkeypatch.setattr(packages, "_is_writable", lambda folder: folder in ("/tmp", "/dev/shm"))
+    monkeypatch.setattr(packages, "_temporary_folder", lambda: "/tmp")
+    for noexec, chosen in [(("/tmp",), "/dev/shm"), ((), "/tmp"), (("/tmp", "/dev/shm"), "/tmp")]:
+        monkeypatch.setattr(packages, "_is_noexec", noexec.__contains__)
+        prefix = packages.find_place().prefix
+        assert prefix is not None
+        prefix.rmdir()
+        assert str(prefix.parent) == chosen
+
+
+def test_nowhere_to_install_to_is_told_with_what_is_missing(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """13.11: which folders were tried, and what to do."""
+    monkeypatch.setattr(packages, "_is_writable", lambda _: False)
+    (tmp_path / "requirements.txt").write_text("alpha\nnowhere\n")
+    with pytest.raises(PlatformInputError, match=r"nowhere cannot be installed.*tmpfs on /tmp"):
+        plan_packages(tmp_path, with_setup=False)
+
+
+def test_replaced_package_of_the_image_is_told(site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """12.1: whoever needs it as it was fails later and elsewhere."""
+    plan = InstallPlan(tmp_path / "requirements.txt", ("alpha==1.3",), ("pip",))
+
+    def run(_plan: InstallPlan) -> Outcome:
+        (site / "alpha-1.2.0.dist-info").rename(site / "alpha-1.3.dist-info")
+        return Outcome(0, b"")
+
+    install(plan, run)
+    told = capsys.readouterr().err
+    assert "installing alpha==1.3 (" in told
+    assert "has replaced packages of the image" in told
+    assert "alpha 1.2.0 by 1.3" in told
+
+
+def test_stop_meanwhile_is_a_stop_and_no_failure_of_pips(tmp_path: Path) -> None:
+    """13.2, 1.6."""
+    plan = InstallPlan(tmp_path / "requirements.txt", ("nowhere",), ("pip",))
+    with pytest.raises(Stopped):
+        install(plan, lambda _: Outcome(143, b"ERROR: Operation cancelled by user", stopped=True))
+
+
 def test_package_is_installed_with_its_requirements(site: Path, tmp_path: Path) -> None:
     """12.1: a folder with setup.py."""
     (tmp_path / "setup.py").write_text("")
@@ -154,6 +200,9 @@ def test_requirements_that_are_met_cost_milliseconds(site: Path, tmp_path: Path)
         ("NewConnectionError: Failed to establish a new connection: [Errno -3]", "network isolation"),
         ("ERROR: No matching distribution found for nowhere==9", "nowhere==9 could not be installed"),
         ("/usr/bin/python3: No module named pip", "no pip"),
+        ("The user requested a==2\nThe user requested (constraint) a==1\nERROR: ResolutionImpossible: x", "a==2, a==1"),
+        ("ERROR: Could not install packages: [Errno 28] No space left on device", "no space left in"),
+        ("ERROR: [Errno 30] Read-only file system: '/opt/venv/bin/flask'", "the version that it has"),
         ("x\nERROR: Invalid requirement: 'a b'\n", "Invalid requirement"),
         ("", "exit code 1"),
         ("ERROR: Could not reach https://me:pa55word@example.invalid/simple", "https://***@"),

@@ -145,6 +145,12 @@ def resolve_handlers(module: ModuleType, needs_model: bool = True) -> dict[str, 
     """
     handlers = {name: _resolve(name, getattr(module, name)) for name in ARGUMENTS if hasattr(module, name)}
     if needs_model and not {"model_fn", "predict_fn", "transform_fn", STREAM} & set(handlers):
+        if hasattr(module, "handle"):
+            raise UserCodeError(
+                f"{module.__file__} is a handler service of multi-model-server or TorchServe: it has handle(data, "
+                "context); expected functions: what its initialize does belongs into model_fn(model_dir), and what handle "
+                "does with one body into transform_fn(model, body, content_type, accept)."
+            )
         raise UserCodeError(
             f"{module.__file__} defines none of model_fn, predict_fn, transform_fn and {STREAM}; "
             "expected at least one of them."

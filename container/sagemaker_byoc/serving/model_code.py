@@ -21,6 +21,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from sagemaker_byoc.errors import UserCodeError
+from sagemaker_byoc.user_code import LIBRARY
 
 _NUMBERS = itertools.count(1)
 
@@ -36,7 +37,7 @@ class ModelCode:
         self._finder = _OwnModules(self)
         self._aliases = _PlainNames(self)
         package = ModuleType(self.package)
-        package.__path__ = [str(folder)]
+        package.__path__ = [str(folder), str(folder / LIBRARY)]
         sys.modules[self.package] = package
         sys.meta_path.insert(0, self._finder)
 
@@ -78,11 +79,16 @@ class ModelCode:
     def owns(self, name: str) -> bool:
         """Whether a top-level name is a module of this model.
 
-        As everywhere in Python, a mere folder without `__init__.py` counts only where there is no other such module.
+        As everywhere in Python, a mere folder without `__init__.py` counts only where there is no other such module; so
+        does what lies in the folder `lib`.
         """
         if name not in self._own:
-            spec = PathFinder.find_spec(f"{self.package}.{name}", [str(self.folder)])
-            self._own[name] = spec is not None and (spec.origin is not None or not _is_elsewhere(name))
+            full = f"{self.package}.{name}"
+            spec = PathFinder.find_spec(full, [str(self.folder)])
+            own = spec is not None and spec.origin is not None
+            if not own and (spec or PathFinder.find_spec(full, [str(self.folder / LIBRARY)])):
+                own = not _is_elsewhere(name)
+            self._own[name] = own
         return self._own[name]
 
     def find(self, name: str, path: Sequence[str] | None) -> ModuleSpec | None:

@@ -61,6 +61,12 @@ def _overload(environ: Mapping[str, str], name: str) -> int:
     return int(read_choice(environ, name, ("503", "429")))
 
 
+def _program(environ: Mapping[str, str], name: str) -> str:
+    """A file; AWS's images take a module's name too."""
+    text = environ.get(name) or "inference.py"
+    return text if Path(text).suffix else f"{text}.py"
+
+
 def _folder(environ: Mapping[str, str], name: str) -> Path | None:
     text = environ.get(name, "").strip()
     return Path(text).absolute() if text and "://" not in text else None
@@ -79,7 +85,7 @@ class ServeSettings:
     paths: MLPaths
     program: str = _variable(
         "SAGEMAKER_PROGRAM",
-        read=lambda environ, name: environ.get(name) or "inference.py",
+        read=_program,
         default="`inference.py`",
         meaning="the file with the functions that serve",
     )

@@ -45,6 +45,16 @@ def run(folder: Path) -> tuple[ModelCode, object]:
         return code, code.run(folder / "inference.py")
 
 
+def test_dependencies_in_lib_are_the_models_own_unless_python_has_such_a_module(tmp_path: Path) -> None:
+    """22.1: each model's are its own; a copy of what is installed hides nothing."""
+    text = "import json, shared\ndef told():\n    return [shared.WHO, hasattr(json, 'loads')]\n"
+    for who in ("one", "two"):
+        folder = write(tmp_path / who, inference=text, shared_in_lib=f"WHO = {who!r}\n", json_in_lib="")
+        code, module = run(folder)
+        assert module.told() == [who, True]  # type: ignore[attr-defined]  # it is the user's
+        code.forget()
+
+
 def test_every_form_of_import_finds_the_models_own(tmp_path: Path) -> None:
     """15.23."""
     text = (

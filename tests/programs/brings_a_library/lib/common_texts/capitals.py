@@ -1,0 +1,5 @@
+"""Capital letters."""
+
+
+def loud(text):
+    return text.upper()
