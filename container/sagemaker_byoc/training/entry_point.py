@@ -12,6 +12,7 @@ from sagemaker_byoc.errors import UserCodeError
 from sagemaker_byoc.paths import MLPaths
 
 DEFAULT_PROGRAM = "train.py"
+_KERNELS_FIRST_LINE = 256  # bytes that the kernel looks at
 _DOTTED = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
 _MODULE = rf"(?P<module>{_DOTTED})(:(?P<function>{_DOTTED}))?"
 
@@ -108,17 +109,32 @@ def _installable(name: str, folder: Path) -> EntryPoint | None:
 def _script(name: str, folder: Path, path: Path) -> EntryPoint:
     if path.suffix == ".py":
         return EntryPoint(name, folder, (sys.executable, "-u", str(path)))
-    if path.suffix == ".sh":
-        # A script's own first line decides its shell where it may be executed; else the POSIX shell reads it.
-        return EntryPoint(name, folder, (str(path),) if _runs_itself(path) else ("/bin/sh", str(path)))
-    if os.access(path, os.X_OK):
+    first_line = _first_line(path)
+    if os.access(path, os.X_OK) and (first_line or path.suffix != ".sh"):
         return EntryPoint(name, folder, (str(path),))
+    if first_line:
+        # An archive made on Windows, or a copy, has lost the right to be executed; the script's shell is still its own.
+        return EntryPoint(name, folder, (*_interpreter(path, first_line), str(path)))
+    if path.suffix == ".sh":
+        return EntryPoint(name, folder, ("/bin/sh", str(path)))
     return EntryPoint(name, folder, ("/bin/sh", "-c", shlex.quote(str(path)) + ' "$@"', name))
 
 
-def _runs_itself(path: Path) -> bool:
+def _first_line(path: Path) -> bytes:
+    """What follows `#!` at the start of a script; empty for anything else."""
     with path.open("rb") as script:
-        return os.access(path, os.X_OK) and script.read(2) == b"#!"
+        line = script.readline(_KERNELS_FIRST_LINE)
+    return line[2:].strip(b" \t\n") if line.startswith(b"#!") else b""
+
+
+def _interpreter(path: Path, first_line: bytes) -> tuple[str, ...]:
+    """The program that the first line names, and at most one argument, as the kernel reads it. Raises UserCodeError."""
+    if first_line.endswith(b"\r"):
+        raise UserCodeError(
+            f"{path} has the line ends of Windows, which a shell takes for a part of its commands. "
+            "Save it with line feeds alone."
+        )
+    return tuple(os.fsdecode(part) for part in first_line.split(maxsplit=1))
 
 
 def _missing(name: str, program: str | None, folders: list[Path]) -> str:
