@@ -147,9 +147,9 @@ def resolve_handlers(module: ModuleType, needs_model: bool = True) -> dict[str, 
     if needs_model and not {"model_fn", "predict_fn", "transform_fn", STREAM} & set(handlers):
         if hasattr(module, "handle"):
             raise UserCodeError(
-                f"{module.__file__} is a handler service of multi-model-server or TorchServe: it has handle(data, "
-                "context); expected functions: what its initialize does belongs into model_fn(model_dir), and what handle "
-                "does with one body into transform_fn(model, body, content_type, accept)."
+                f"{module.__file__} is a handler service of multi-model-server or TorchServe, with handle(data, "
+                "context). Expected functions: model_fn(model_dir) for what initialize does in it, and "
+                "transform_fn(model, body, content_type, accept) for what handle does with one body."
             )
         raise UserCodeError(
             f"{module.__file__} defines none of model_fn, predict_fn, transform_fn and {STREAM}; "
