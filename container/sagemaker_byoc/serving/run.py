@@ -16,6 +16,7 @@ from sagemaker_byoc.errors import EXIT_BUG, ByocError, Stopped
 from sagemaker_byoc.logs import configure_logs
 from sagemaker_byoc.serving import gunicorn, nginx
 from sagemaker_byoc.serving.access_log import AccessLog
+from sagemaker_byoc.serving.open_files import allow_open_files
 from sagemaker_byoc.serving.readiness import Readiness
 from sagemaker_byoc.serving.run_folder import make_run_folder
 from sagemaker_byoc.serving.settings import ServeSettings
@@ -47,6 +48,7 @@ def main() -> int:
 def serve(settings: ServeSettings, environ: Mapping[str, str]) -> int:
     """Render, start, supervise. Raises ByocError before anything has started."""
     front = nginx.find_nginx(settings)
+    allow_open_files()
     run = make_run_folder()
     try:
         (run / "metrics").mkdir()
