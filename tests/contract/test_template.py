@@ -1,5 +1,6 @@
 """The template trains alone and with others, stops together, and goes on as if nothing had been."""
 
+import contextlib
 import json
 import os
 import re
@@ -62,7 +63,8 @@ class Pair:
 
     def __exit__(self, *_: object) -> None:
         for process in [*descendants(self.process.pid), *([self.process] if self.process.poll() is None else [])]:
-            os.kill(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
         self.process.wait()
 
     @property
@@ -77,9 +79,17 @@ class Pair:
 
     def pid_of(self, rank: int) -> int:
         """The process that is this rank."""
-        wanted = f"RANK={rank}".encode()
-        environments = {one.pid: Path(f"/proc/{one.pid}/environ").read_bytes() for one in descendants(self.process.pid)}
-        return next(pid for pid, environment in environments.items() if wanted in environment.split(b"\0"))
+        wanted, found = f"RANK={rank}".encode(), list[int]()
+
+        def is_there() -> bool:
+            for one in descendants(self.process.pid):
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                    if wanted in Path(f"/proc/{one.pid}/environ").read_bytes().split(b"\0"):
+                        found.append(one.pid)
+            return bool(found)
+
+        wait_until(is_there, f"rank {rank}")  # its environment is empty while it is being started
+        return found[0]
 
 
 def fingerprints(log: str) -> dict[str, str]:

@@ -120,10 +120,17 @@ class Endpoint:
         return descendants(self.process.pid)
 
     def child(self, word: str) -> Process:
-        """The direct child whose command line has ``word`` in it: the master of nginx or of gunicorn."""
-        mine = children(self.process.pid)
-        found = [child for child in mine if word in child.command]
-        assert len(found) == 1, f"expected one {word} master, got {mine}"
+        """The direct child whose command line has ``word`` in it: the master of nginx or of gunicorn.
+
+        One that has just been forked has the command line of `serve` for a moment, so it is waited for.
+        """
+        found: list[Process] = []
+
+        def is_there() -> bool:
+            found[:] = [child for child in children(self.process.pid) if word in child.command]
+            return len(found) == 1
+
+        wait_until(is_there, f"one {word} master", ended=self._ended)
         return found[0]
 
     def workers(self) -> set[int]:
