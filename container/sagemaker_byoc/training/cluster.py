@@ -24,6 +24,8 @@ SETTLE_SECONDS = 0.5  # a failure's consequences are often heard of before the f
 ABORT_SECONDS = 5.0  # for all hosts to end what they run, after a failure
 FAREWELL_SECONDS = 8.0
 LEAVE_SECONDS = 20.0
+LONGEST_MESSAGE = 1 << 20  # bytes; one that never ends is no message
+NOT_UNDERSTOOD = "said what cannot be understood"
 
 
 @dataclass(frozen=True)
@@ -144,16 +146,18 @@ class Link:
             pass
 
     def receive(self) -> dict[str, Any]:
-        """The next message. Raises HostLostError when there will be none."""
+        """The next message. Raises HostLostError when there will be none, ValueError for what is none."""
         try:
-            line = self._lines.readline()
+            line = self._lines.readline(LONGEST_MESSAGE)
         except TimeoutError:
             raise HostLostError(f"was silent for {self._silence:g} s") from None
         except (OSError, ValueError) as error:
             raise HostLostError(f"closed its connection ({error})") from error
         if not line.endswith(b"\n"):
             raise HostLostError("closed its connection")
-        message: dict[str, Any] = json.loads(line)
+        message = json.loads(line)
+        if not isinstance(message, dict):
+            raise ValueError("not an object")  # noqa: TRY004 - as for what is no JSON
         return message
 
     def close(self) -> None:
@@ -320,7 +324,10 @@ class Leader:
             if host:
                 self._note_loss(host, str(error))
         except (ValueError, TypeError, KeyError):
-            link.close()  # not one of ours
+            if self._links.get(host) is link:  # else it is not one of ours
+                self._note_loss(host, NOT_UNDERSTOOD)
+        finally:
+            link.close()
 
     def _hear(self, host: str, message: dict[str, Any], link: Link) -> str:
         kind = message.pop("kind")
@@ -476,13 +483,18 @@ class Member:
     def _listen(self) -> None:
         while True:
             try:
-                message = self._link.receive()
+                self._obey(self._link.receive())
             except HostLostError as error:
-                with self._lock:
-                    lost = f"HostLostError: the leader {self._leader} {error}"
-                    self._verdict = self._verdict or Verdict(HostLostError.exit_code, lost)
+                self._lose_leader(str(error))
                 return
-            self._obey(message)
+            except (ValueError, TypeError, KeyError):
+                self._lose_leader(NOT_UNDERSTOOD)
+                return
+
+    def _lose_leader(self, how: str) -> None:
+        with self._lock:
+            lost = f"HostLostError: the leader {self._leader} {how}"
+            self._verdict = self._verdict or Verdict(HostLostError.exit_code, lost)
 
     def _obey(self, message: dict[str, Any]) -> None:
         with self._lock:

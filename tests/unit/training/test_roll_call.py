@@ -51,6 +51,49 @@ def cluster(
         leader.close()
 
 
+@pytest.mark.parametrize("said", [b"5", b"null", b"GET / HTTP/1.1", b'{"kind": "join", "host": 1}', b"5" * (1 << 20)])
+def test_stranger_on_the_leaders_port_is_sent_away(said: bytes) -> None:
+    """5.4: a port scan, or another program that took the address for its own."""
+    with cluster() as (leader, _):
+        assert leader._listener is not None
+        with socket.create_connection(leader._listener.getsockname(), timeout=60) as stranger:
+            stranger.sendall(said + b"\n")
+            received = stranger.makefile("rb")
+            assert b"welcome" in received.readline()
+            with contextlib.suppress(ConnectionResetError):
+                assert received.read() == b""
+        assert leader.missing == ["algo-2", "algo-3"]
+
+
+def test_leader_that_cannot_be_understood_is_lost() -> None:
+    """1.9, 5.4: its host would wait for a verdict for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connection = connect("127.0.0.1", listener.getsockname()[1], SILENCE)
+        assert connection is not None
+        leader, _ = listener.accept()
+        with leader, contextlib.closing(Member(connection, "algo-2", "algo-1", SILENCE)) as member:
+            leader.sendall(b'{"kind": "welcome", "run": "run", "leader_key": ""}\n')
+            member.greet()
+            member.join(Introduction("algo-2", 1))
+            leader.sendall(b'{"kind": "verd{"kind": "beat"}\n')
+            wait_until(member.verdict, "the leader to be given up")
+            verdict = member.verdict()
+    assert verdict is not None
+    assert verdict.reason == "HostLostError: the leader algo-1 said what cannot be understood"
+
+
+def test_host_that_cannot_be_understood_is_lost() -> None:
+    """1.9, 5.4."""
+    with cluster(deciding=("algo-1",)) as (leader, join):
+        member = join("algo-2")
+        wait_until(lambda: "algo-2" not in leader.missing, "algo-2 to be counted")
+        member._link._connection.sendall(b'{"kind": "att{"kind": "beat"}\n')
+        wait_until(lambda: leader.verdict() is not None, "the host to be given up")
+        verdict = leader.verdict()
+        assert verdict is not None
+        assert "host algo-2 said what cannot be understood" in verdict.reason
+
+
 def test_leader_waits_for_every_worker_and_workers_for_its_start() -> None:
     """5.4: nothing is started before the last host is there, whose ssh server then has its keys."""
     with cluster() as (leader, join):
