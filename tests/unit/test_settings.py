@@ -44,7 +44,7 @@ def test_any_value_for_training_is_taken_or_refused_by_name(variable: str, value
 
 @pytest.mark.parametrize("value", ["0_", "-MultiRecord", "single record"])
 def test_a_batch_strategy_that_is_none_is_refused_as_it_was_written(value: str) -> None:
-    """15.32."""
+    """15.34."""
     with pytest.raises(PlatformInputError, match=f"SAGEMAKER_BATCH_STRATEGY is '{value.lower()}'"):
         ServeSettings.read({"SAGEMAKER_BATCH_STRATEGY": value})
 
