@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ def reconcile(workspace: Workspace, engines: Iterable[Engine] | None = None) -> 
     """Find resources whose process is gone, remove their containers and networks, and say how they ended.
 
     A job that had been told to stop is Stopped, what was being deleted is deleted, anything else that had not ended has
-    Failed.
+    Failed. In a project that may not be written all stays as it is.
 
     Args:
         workspace: the project.
@@ -42,7 +43,7 @@ def reconcile(workspace: Workspace, engines: Iterable[Engine] | None = None) -> 
     Returns:
         The resources that were put right, as they are now; a deleted one as it was.
     """
-    if not workspace.database.exists():
+    if not os.access(workspace.directory, os.W_OK):  # there is none, or it is for looking only
         return []
     abandoned = [record for record in workspace.store.find() if record.is_abandoned]
     if not abandoned:

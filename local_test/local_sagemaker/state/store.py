@@ -7,6 +7,7 @@ for the import.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -50,6 +51,7 @@ class Store:
 
     Every change is one transaction that is written when the call returns, so a process that is killed loses none. A
     file that is removed while it is in use is missed by the next call, which would else write where nobody reads.
+    Only what changes something makes the file; where it may not be written, it is read all the same.
     """
 
     def __init__(self, database: Path) -> None:
@@ -87,10 +89,14 @@ class Store:
             ResourceNotFoundError, ValidationError: if there is none; which of them, as the service does.
         """
         with self._told():
+            if self._is_absent:
+                raise _absent(kind, name)
             return self._read(self._connection, kind, name)
 
     def find(self, kind: Kind | None = None, name: str | None = None) -> list[Record]:
         """All resources, or those of a kind or a name; the newest first."""
+        if self._is_absent:
+            return []
         with self._told():
             rows = self._connection.execute(
                 f"SELECT {COLUMNS} FROM resource WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR name = ?2)"  # noqa: S608
@@ -171,6 +177,8 @@ class Store:
 
     def metrics(self, kind: Kind, name: str, metric: str | None = None) -> list[MetricPoint]:
         """A resource's time series in the order in which it came, which is that of time unless a clock was set back."""
+        if self._is_absent:
+            return []
         with self._told():
             rows = self._connection.execute(
                 "SELECT metric, value, timestamp, host FROM metric"
@@ -224,6 +232,11 @@ class Store:
             raise _unusable(self._database, error) from error
 
     @property
+    def _is_absent(self) -> bool:
+        """Whether nothing was ever kept here; a file that was there and is gone is another matter."""
+        return self._file is None and not self._database.exists()
+
+    @property
     def _connection(self) -> sqlite3.Connection:
         """The calling thread's own; a connection is not to be shared, nor carried over a fork."""
         if self._file is not None and _identity(self._database) != self._file:
@@ -237,6 +250,8 @@ class Store:
     def _open(self) -> sqlite3.Connection:
         _refuse_cut_off(self._database)
         try:
+            if self._database.exists() and not os.access(self._database.parent, os.W_OK):
+                return _open_to_read(self._database)
             self._database.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self._database, timeout=BUSY_SECONDS, isolation_level=None)
             connection.execute("PRAGMA journal_mode = WAL")
@@ -254,12 +269,29 @@ class Store:
         except sqlite3.DatabaseError as error:
             raise _unusable(self._database, error) from error
         if version != SCHEMA_VERSION:
-            raise UsageError(
-                f"{self._database} has layout {version}",
-                f"this byoc knows layout {SCHEMA_VERSION}",
-                "use the byoc that made it, or move the project's .byoc away",
-            )
+            raise _other_layout(self._database, version)
         return connection
+
+
+def _open_to_read(database: Path) -> sqlite3.Connection:
+    """SQLite keeps files of its own beside a database that it reads, unless it is told that nobody writes there."""
+    changes = Path(f"{database}-wal")
+    mode = "mode=ro" if changes.exists() and changes.stat().st_size else "immutable=1"
+    connection = sqlite3.connect(
+        f"{database.resolve().as_uri()}?{mode}", uri=True, timeout=BUSY_SECONDS, isolation_level=None
+    )
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version != SCHEMA_VERSION:
+        raise _other_layout(database, version)
+    return connection
+
+
+def _other_layout(database: Path, version: int) -> UsageError:
+    return UsageError(
+        f"{database} has layout {version}",
+        f"this byoc knows layout {SCHEMA_VERSION}",
+        "use the byoc that made it, or move the project's .byoc away",
+    )
 
 
 def _record(row: tuple[Any, ...]) -> Record:

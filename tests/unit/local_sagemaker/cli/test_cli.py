@@ -67,6 +67,25 @@ def test_a_dry_run_prints_the_command_and_leaves_no_files(make_project):
     assert not (root / ".byoc").exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("ps", "--all"),
+        ("rm", "a-job", "--dry-run"),
+        ("endpoint", "create", "one", "--variant", "blue=a-job", "--dry-run"),
+        ("transform", "--engine", "process", "--model", "a-job", "--input", "code", "--dry-run"),
+        ("tune", ".", "--objective", "loss", "--range", "lr=0.1..1", "--warm-start", "a-job", "--dry-run"),
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_what_only_looks_makes_nothing_in_a_project(make_project, arguments):
+    root = make_project(train="")
+    before = sorted(root.rglob("*"))
+    ran = byoc(*arguments, cwd=root)
+    assert b"Traceback" not in ran.stderr
+    assert sorted(root.rglob("*")) == before
+
+
 def test_a_distribution_reaches_the_job_as_hyperparameters_and_the_users_own_win(make_project):
     root = make_project(train="")
     arguments = ("--distribution", "mpi", "--hyperparameter", 'sagemaker_mpi_custom_mpi_options="-x FI=1"')

@@ -35,6 +35,30 @@ def test_a_record_is_read_back_as_it_was_written_by_any_process(store, tmp_path)
     assert record.description["CreationTime"] == record.created_at
 
 
+def test_looking_for_records_where_none_were_kept_makes_no_file(store, tmp_path):
+    assert store.find() == store.metrics(JOB, "one") == []
+    with pytest.raises(ResourceNotFoundError):
+        store.get(JOB, "one")
+    assert list(tmp_path.iterdir()) == []
+    store.create(JOB, "one", {}, {"TrainingJobStatus": "InProgress"})
+    assert store.get(JOB, "one").status == "InProgress"
+
+
+@pytest.mark.parametrize("has_writer", [False, True])
+def test_records_that_may_not_be_written_are_read(store, tmp_path, monkeypatch, has_writer):
+    store.create(JOB, "one", {}, {"TrainingJobStatus": "InProgress"})
+    if not has_writer:  # its last changes are then no longer beside the file
+        store._threads.connection.close()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    before = sorted(tmp_path.rglob("*"))
+    looking = Store(store._database)
+    assert [record.name for record in looking.find()] == ["one"]
+    assert sorted(tmp_path.rglob("*")) == before
+    with pytest.raises(UsageError, match="cannot be written"):
+        looking.request_stop(JOB, "one")
+    assert looking.get(JOB, "one").status == "InProgress"
+
+
 def test_a_jobs_name_is_used_once(store):
     """1.20."""
     store.create(JOB, "one", {}, {})
