@@ -91,6 +91,9 @@ def _scrubbed_environment() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(PLATFORM_PREFIXES) and name not in KEPT]:
             patch.delenv(name)
+        # Clients would ask a proxy for the servers of the tests; what is downloaded goes its way.
+        for name in ("no_proxy", "NO_PROXY"):
+            patch.setenv(name, ",".join(filter(None, [os.environ.get(name), "127.0.0.1,localhost"])))
         yield
 
 

@@ -170,6 +170,8 @@ def test_an_index_in_the_registry_is_found_out(
 ) -> None:
     """0.8: what newer Docker pushes by default; a proxy to the world does not stand before this machine."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # nobody listens there
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
     plan = plan_push(image, None, None, "eu-west-1", registry=registry)
     pushed = push(plan, client, boto3.client("ecr"))
     index = {

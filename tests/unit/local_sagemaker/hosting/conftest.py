@@ -4,6 +4,7 @@ import http.client
 import socket
 
 import pytest
+from local_sagemaker.hosting.open_files import allow_open_files
 from local_sagemaker.hosting.router_thread import RouterThread
 from local_sagemaker.hosting.routing import RoutingTable, Variant
 
@@ -15,6 +16,12 @@ def containers():
     started = Containers()
     yield started
     started.close()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _open_files():
+    """As an endpoint's runner: the router and all its clients and containers are one process here."""
+    allow_open_files()
 
 
 class Endpoint:
