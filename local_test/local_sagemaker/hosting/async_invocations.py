@@ -118,10 +118,14 @@ class AsyncQueue:
             "FailureLocation": failure,
         }
         name = f"{time.time_ns():020}-{own}"
-        if not location:
-            body = self._directory / f"{name}.body"
-            body.write_bytes(invocation.body)
-        write_whole(self._directory / f"{name}.json", json.dumps(document))
+        body = self._directory / f"{name}.body"
+        try:
+            if not location:
+                body.write_bytes(invocation.body)
+            write_whole(self._directory / f"{name}.json", json.dumps(document))
+        except OSError:
+            body.unlink(missing_ok=True)
+            raise
         self._wake.set()
         return AsyncAccepted(inference_id, output, failure)
 
@@ -147,16 +151,25 @@ class AsyncQueue:
                 thread.join(max(0.0, until - time.monotonic()))
 
     def _dispatch(self, forward: Forwards, instances: Callable[[], int]) -> None:
+        trouble = ""
         while not self._stopping.is_set():
-            self._under_way = {name: thread for name, thread in self._under_way.items() if thread.is_alive()}
-            room = min(self._each * instances(), MOST_AT_A_TIME) - len(self._under_way)
-            waiting = [path for path in sorted(self._directory.glob("[0-9]*.json")) if path.stem not in self._under_way]
-            for path in waiting[: max(room, 0)]:
-                thread = threading.Thread(target=self._take_turn, args=(path, forward), name=path.stem, daemon=True)
-                self._under_way[path.stem] = thread
-                thread.start()
+            try:
+                self._give_turns(forward, instances())
+            except (OSError, RuntimeError) as error:  # this machine has no more threads just now, say
+                if str(error) != trouble:
+                    trouble = str(error)
+                    self._note(f"asynchronous invocations have to wait: {error}")
             self._wake.wait(LOOK_SECONDS)
             self._wake.clear()
+
+    def _give_turns(self, forward: Forwards, instances: int) -> None:
+        self._under_way = {name: thread for name, thread in self._under_way.items() if thread.is_alive()}
+        room = min(self._each * instances, MOST_AT_A_TIME) - len(self._under_way)
+        waiting = [path for path in sorted(self._directory.glob("[0-9]*.json")) if path.stem not in self._under_way]
+        for path in waiting[: max(room, 0)]:
+            thread = threading.Thread(target=self._take_turn, args=(path, forward), name=path.stem, daemon=True)
+            thread.start()
+            self._under_way[path.stem] = thread
 
     def _take_turn(self, path: Path, forward: Forwards) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import threading
 import time
 
 import pytest
@@ -183,3 +184,34 @@ def test_a_request_that_no_instance_takes_keeps_its_place_and_is_not_hurried(que
     wait_until(lambda: queue.buckets.exists(accepted.output_location), "the answer")
     assert len(times) == 5
     assert times[-1] - times[0] > 2 * LOOK_SECONDS
+
+
+def test_a_machine_without_threads_for_a_moment_does_not_end_the_queue(queue, monkeypatch):
+    """19.1."""
+    start = threading.Thread.start
+
+    def refused(thread):
+        if thread.name == "async-invocations":
+            start(thread)
+        else:
+            raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refused)
+        accepted = queue.accept()
+        queue.start(echo)
+        wait_until(lambda: queue.notes, "the trouble is noted")
+    wait_until(lambda: queue.buckets.exists(accepted.output_location), "the answer")
+    assert queue.notes == ["asynchronous invocations have to wait: can't start new thread"]
+
+
+def test_an_invocation_that_cannot_be_kept_leaves_no_body(queue, monkeypatch):
+    """19.1: the disk is full."""
+
+    def no_room(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("local_sagemaker.hosting.async_invocations.write_whole", no_room)
+    with pytest.raises(OSError, match="No space left"):
+        queue.accept()
+    assert queue.waiting == []
