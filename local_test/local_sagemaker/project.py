@@ -77,7 +77,7 @@ def read_hyperparameters(path: Path) -> dict[str, str]:
         UsageError: naming path, line and column, if it is not a JSON object.
     """
     try:
-        document: Any = json.loads(path.read_text(encoding="utf-8"))
+        document: Any = json.loads(path.read_text(encoding="utf-8-sig"))  # as editors of Windows write it
     except FileNotFoundError:
         return {}
     except json.JSONDecodeError as error:

@@ -154,7 +154,7 @@ class TrainingJob:
 def _read_object(path: Path) -> dict[str, Any]:
     """A JSON object from a file; a missing or empty file is an empty object."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors of Windows begin with a byte order mark
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:

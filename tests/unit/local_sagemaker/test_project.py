@@ -29,6 +29,12 @@ def test_a_hyperparameter_given_on_the_command_line_wins(tmp_path):
     assert read_project(tmp_path, {"epochs": "3"}).hyperparameters == {"epochs": "3", "rate": "1"}
 
 
+def test_a_byte_order_mark_before_the_hyperparameters_is_passed_over(tmp_path):
+    """As some editors of Windows write one, in request documents too."""
+    write_hyperparameters(tmp_path, '\ufeff{"epochs": 10}')
+    assert read_project(tmp_path).hyperparameters == {"epochs": "10"}
+
+
 def test_broken_json_is_reported_with_path_line_and_column(tmp_path):
     write_hyperparameters(tmp_path, '{"epochs": 10,\n  oops}')
     with pytest.raises(UsageError, match=r"hyperparameters\.json, line 2, column 3"):

@@ -20,6 +20,11 @@ def job(base: Path, **documents: object) -> TrainingJob:
     return TrainingJob.read(paths, {})
 
 
+def test_a_byte_order_mark_before_a_document_is_passed_over(tmp_path: Path) -> None:
+    """2.1: a hand-made /opt/ml may come from an editor of Windows."""
+    assert job(tmp_path, hyperparameters='\ufeff{"epochs": "10"}').hyperparameters["epochs"].text == "10"
+
+
 @given(st.text())
 def test_any_text_is_a_hyperparameter_and_keeps_its_token(token: str) -> None:
     """2.3: JSON or not, nothing crashes and nothing is lost."""
