@@ -443,10 +443,10 @@ def test_code_in_the_submitted_folder_goes_after_the_models_own(
 def test_load_may_take_as_long_as_the_platform_waits(serve: Serve, tmp_path: Path) -> None:
     """13.9, 14.5: up to an hour when the endpoint says so; a load that takes longer than that is begun anew."""
     gate = tmp_path / "gate"
-    with serve("slow_model_fn", {"TEST_GATE": str(gate), "SAGEMAKER_STARTUP_TIMEOUT": "2"}) as endpoint:
-        endpoint.wait_for_status(503)
-        wait_until(endpoint.workers, "a worker")
+    with serve("slow_model_fn", {"TEST_GATE": str(gate), "SAGEMAKER_STARTUP_TIMEOUT": "4"}) as endpoint:
+        endpoint.wait_for_line("the code that serves")
         first = endpoint.workers()
+        endpoint.wait_for_line("has not loaded its model in")
         wait_until(lambda: endpoint.workers() and not first & endpoint.workers(), "another worker")
         assert endpoint.ping().status == 503
         gate.touch()

@@ -53,8 +53,7 @@ def test_ready_means_every_worker_is_ready(serve: Serve, gate: Path) -> None:
 def test_loading_longer_than_the_request_limit_is_no_reason_to_kill_a_worker(serve: Serve, gate: Path) -> None:
     """14.5: loading has minutes, a request has a minute; gunicorn knows only one limit."""
     with serve("slow_model_fn", {"TEST_GATE": str(gate), "SAGEMAKER_MODEL_SERVER_TIMEOUT": "1"}) as endpoint:
-        endpoint.wait_for_status(503)
-        wait_until(endpoint.workers, "a worker")
+        endpoint.wait_for_line("the code that serves")
         workers = endpoint.workers()
         began = time.monotonic()
         wait_until(lambda: time.monotonic() - began > 4, "four seconds of loading", 10)

@@ -16,7 +16,6 @@ import pytest
 
 from tests.support.http import request
 from tests.support.load import clients
-from tests.support.processes import alive
 from tests.support.serving import Endpoint
 from tests.support.waiting import quickest, wait_until
 
@@ -211,14 +210,25 @@ def answer_on(connection: socket.socket) -> tuple[int, str]:
     return reply.status, reply.getheader("Connection") or ""
 
 
-def test_request_after_the_only_workers_end_waits_for_the_next_one(serve: Serve, versions: Path) -> None:
-    """13.3: its socket stays, and so does a caller's patience."""
-    with serve("versions", {**folder(versions), "SAGEMAKER_MODEL_SERVER_WORKERS": "1"}) as endpoint:
+@pytest.mark.parametrize("lane", ["wsgi", "asgi"])
+def test_request_after_the_only_workers_end_waits_for_the_next_one(serve: Serve, tmp_path: Path, lane: str) -> None:
+    """13.3: its socket stays, and so does a caller's patience, however long the next one loads."""
+    gate = tmp_path / "gate"
+    gate.touch()
+    env = {"TEST_GATE": str(gate), "BYOC_LANE": lane}
+    with serve("slow_model_fn", env) as endpoint, ThreadPoolExecutor(1) as pool:
         endpoint.wait_until_ready()
-        first = endpoint.invoke(ONE).json["pid"]
+        (first,) = endpoint.workers()
+        gate.unlink()
         os.kill(first, signal.SIGKILL)
-        wait_until(lambda: not alive(first), "its end")
-        assert endpoint.invoke(ONE).status == 200
+        endpoint.wait_for_line("not ready: no worker has a model")
+        asked = pool.submit(endpoint.invoke, b"[1]")
+        try:
+            wait_until(lambda: endpoint.workers() - {first}, "another worker")
+            assert endpoint.ping().status == 503
+        finally:
+            gate.touch()
+        assert asked.result().json == "loaded"
 
 
 @nginx_only

@@ -105,8 +105,8 @@ class AsyncService(Service):
         return await self._take_place(self._placement.run_in_thread(partial(self._run, model), request))
 
     async def _wait_for_model(self) -> Model:
-        """While other workers answer, a new one's callers wait for its model; before that, they are told at once."""
-        if self._readiness.is_ready():
+        """Callers of a worker that takes another's place wait for its model; before the first one they are told."""
+        if self._readiness.has_been_ready():
             return await asyncio.to_thread(self.model.get, self.settings.timeout)
         return self.model.get(0)
 

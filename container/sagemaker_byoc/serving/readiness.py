@@ -24,6 +24,10 @@ class Readiness:
     def is_ready(self) -> bool:
         return os.path.exists(self._file)  # noqa: PTH110 - asked by each request, and pathlib takes ten times as long
 
+    def has_been_ready(self) -> bool:
+        """Whether it is ready, or was, and no worker has a model at this moment: the next one is on its way."""
+        return self.is_ready() or self._past.exists()
+
     def mark_loaded(self, pid: int) -> None:
         """To be called by a worker whose model is loaded."""
         (self.folder / f"loaded-{pid}").touch()
@@ -46,13 +50,20 @@ class Readiness:
         """Make or remove the file from the marks of living workers; returns whether the container is ready now."""
         loaded = sum(1 for mark in self.folder.glob("loaded-*") if self._is_alive(mark))
         if not self.is_ready() and loaded >= workers:
+            self._past.touch()
             self.file.touch()
         elif self.is_ready() and loaded == 0:
-            self.withdraw()
+            self.file.unlink(missing_ok=True)
         return self.is_ready()
 
     def withdraw(self) -> None:
+        """The container ends."""
         self.file.unlink(missing_ok=True)
+        self._past.unlink(missing_ok=True)
+
+    @property
+    def _past(self) -> Path:
+        return self.folder / "was-ready"
 
     @property
     def _file(self) -> str:

@@ -99,8 +99,8 @@ class Service:
 
     def _invoke(self, read: Callable[[float], Request], size: int | None) -> Answer:
         deadline = time.monotonic() + self.settings.timeout
-        # While other workers answer, a new one's callers wait for its model; before that, they are told at once.
-        model = self.model.loaded or self.model.get(self.settings.timeout if self._readiness.is_ready() else 0)
+        # Callers of a worker that takes another's place wait for its model; before the first one they are told at once.
+        model = self.model.loaded or self.model.get(self.settings.timeout if self._readiness.has_been_ready() else 0)
         if model.joins_requests:
             return self._answer(model, read(deadline))
         request, waited = self._receive(read, size, deadline)
