@@ -216,7 +216,8 @@ def _act(
     trained = None
     if plan.trains:
         tell("training under all conditions")
-        trained = training.examine_training(containers, subject, folder / "model")
+        asked = {rule.id for rule in plan.rules}
+        trained = training.examine_training(containers, subject, folder / "model", asked)
         notes += [note_on_training(trained.end)] if trained.end else []
         yield from trained.findings
         model = model or trained.model

@@ -1,8 +1,10 @@
 """What the ends of training containers say, without a container: buffers, failures, and conditions told apart."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+from local_sagemaker.conformance import training
 from local_sagemaker.conformance.conditions import Condition, Trial, attribute
 from local_sagemaker.conformance.setup import Setup
 from local_sagemaker.conformance.subject import Subject
@@ -116,6 +118,52 @@ def test_image_that_never_works_is_blamed_once():
     """1.1."""
     found, starts = tried(lambda setup: False)
     assert (found, starts) == ({"BYOC-T001": "violated", "BYOC-T003": "skipped", "BYOC-T010": "skipped"}, 2)
+
+
+def test_image_that_does_not_work_without_conditions_is_started_once():
+    """1.1: a second start would be the same."""
+    starts = []
+
+    def start(setup):
+        starts.append(setup)
+        return Trial(False, ("log: what went wrong",))
+
+    assert outcomes(attribute("BYOC-T001", [], Setup(("train",)), start)) == {"BYOC-T001": "violated"}
+    assert len(starts) == 1
+
+
+@pytest.fixture
+def examined(monkeypatch, tmp_path):
+    """What comes of a training that ends as told, and the setups that it was started in."""
+
+    def examine(end, asked):
+        setups = []
+
+        def train(_containers, setup, *_, **__):
+            setups.append(setup)
+            return end
+
+        monkeypatch.setattr(training, "train", train)
+        containers = SimpleNamespace(halves=lambda: (None, None))
+        found = training.examine_training(containers, Subject("an-image"), tmp_path / "model", asked)
+        return outcomes(found.findings), setups
+
+    return examine
+
+
+def test_training_that_leaves_no_model_is_told(examined):
+    """6.1."""
+    found, _ = examined(replace(GOOD, saved=()), {"BYOC-T002"})
+    assert (found["BYOC-T001"], found["BYOC-T002"]) == ("passed", "violated")
+    assert examined(GOOD, {"BYOC-T002"})[0]["BYOC-T002"] == "passed"
+
+
+def test_one_rule_is_tried_under_its_own_condition_alone(examined):
+    """22.3: what another rule is about neither takes time nor hides this one."""
+    found, (setup,) = examined(GOOD, {"BYOC-T003"})
+    assert (setup.network, setup.read_only_root) == ("none", False)
+    assert found["BYOC-T003"] == "passed"
+    assert "BYOC-T010" not in found
 
 
 def test_condition_that_changes_nothing_is_not_said_to_be_stood(tmp_path):
