@@ -1,6 +1,7 @@
 """Processing jobs, run by plain processes: what the program finds, what becomes of what it leaves."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -209,7 +210,7 @@ def test_ctrl_c_stops_the_job_as_the_platform_does_and_ends_the_command_with_130
         "--engine",
         "process",
         "--entrypoint",
-        f"{sys.executable} {path}",
+        shlex.join([sys.executable, str(path)]),
         "--output",
         f"out={OUT}:s3://bucket/out",
     ]
