@@ -122,7 +122,7 @@ def test_host_that_is_gone_ends_the_job_on_all_others(cluster: Cluster, launcher
         began = time.monotonic()
         hosts.kill(killed)
         codes = dict(zip((host.name for host in hosts.all), hosts.wait(), strict=True))
-        assert time.monotonic() - began < 60, "10 seconds, on a machine that does nothing else"
+        assert time.monotonic() - began < 60
         assert codes.pop(killed) == 137
         assert list(codes.values()) == [69]
         assert killed in (hosts["algo-1" if killed == "algo-2" else "algo-2"].tree.failure or ""), hosts.log

@@ -29,7 +29,7 @@ def results(image: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
         f"{work}:/oracle/work",
     ]
     driver = ("python3", "/oracle/driver/inside.py", "/oracle/work/cases.json", "/oracle/work/results.json")
-    ran = run(image, *driver, options=options, seconds=1200)
+    ran = run(image, *driver, options=options, seconds=1700)
     assert ran.exit_code == 0, ran.log
     found: dict[str, Any] = json.loads(Path(work / "results.json").read_text(encoding="utf-8"))
     return found
