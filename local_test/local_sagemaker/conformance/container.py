@@ -45,6 +45,7 @@ for status in /proc/1/task/*/status; do
   echo "$state $blocked $caught $place"
 done 2>/dev/null
 """
+LACKED_MEMORY = "the kernel killed a process of it, which needed more memory than the container may have"
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,11 @@ class Container:
     def exit_code(self) -> int:
         """Of a container that has ended."""
         return int(self.state["ExitCode"])
+
+    @property
+    def lacked_memory(self) -> bool:
+        """Whether the kernel killed one of its processes at its limit, as the engine has seen; 137 says less."""
+        return bool(self.state.get("OOMKilled"))
 
     @property
     def address(self) -> tuple[str, int]:

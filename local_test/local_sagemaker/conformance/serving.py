@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from local_sagemaker.conformance.conditions import Condition, Trial, attribute, impose_all
-from local_sagemaker.conformance.container import Container, Process, main_processes
+from local_sagemaker.conformance.container import LACKED_MEMORY, Container, Process, main_processes
 from local_sagemaker.conformance.containers import Containers, RefusedError
 from local_sagemaker.conformance.exchange import Answer, HalfSent, ask, ping
 from local_sagemaker.conformance.findings import Finding, decided, passed, skipped, violated
@@ -162,7 +162,8 @@ def await_ready(container: Container, limit: float) -> Readiness:
     while (elapsed := time.monotonic() - start) < limit:
         if container.has_ended:
             ended = f"{ENDED} {container.exit_code} after {elapsed:.1f} s"
-            return Readiness(ready=False, seconds=elapsed, evidence=(ended, container.last_lines()))
+            memory = (LACKED_MEMORY,) if container.lacked_memory else ()
+            return Readiness(ready=False, seconds=elapsed, evidence=(ended, *memory, container.last_lines()))
         last = ping(container.address)
         if last.status == 200:
             return Readiness(ready=True, seconds=time.monotonic() - start)

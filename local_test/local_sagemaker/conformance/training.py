@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from local_sagemaker.conformance.conditions import Condition, Trial, attribute
-from local_sagemaker.conformance.container import Container
+from local_sagemaker.conformance.container import LACKED_MEMORY, Container
 from local_sagemaker.conformance.containers import Containers, RefusedError
 from local_sagemaker.conformance.documents import (
     described,
@@ -68,6 +68,7 @@ class TrainingEnd:
         last_lines: of the log, as evidence.
         links: the symbolic links below /opt/ml/model, each with what it points to.
         stopped: whether it had to be asked to stop, as it came to no end.
+        lacked_memory: whether the kernel killed a process of it at the container's limit.
     """
 
     exit_code: int | None
@@ -78,6 +79,7 @@ class TrainingEnd:
     last_lines: str
     links: tuple[str, ...] = ()
     stopped: bool = False
+    lacked_memory: bool = False
 
     @property
     def failed(self) -> bool:
@@ -89,7 +91,8 @@ class TrainingEnd:
         """What happened."""
         how = f"exit code {self.exit_code} after {self.seconds:.1f} s" if self.exit_code is not None else ""
         reason = f"failure file: {self.failure.strip()[:300]}" if self.failure else ""
-        return tuple(line for line in (how, reason, self.last_lines) if line)
+        memory = LACKED_MEMORY if self.lacked_memory else ""
+        return tuple(line for line in (how, memory, reason, self.last_lines) if line)
 
 
 def training_setup(subject: Subject, cores: str | None = None) -> Setup:
@@ -221,6 +224,7 @@ def _ended(container: Container, by_itself: bool, stopped: bool, limit: float, m
         lines if by_itself else f"it did not end within {limit:g} s; give hyperparameters that make it short\n{lines}",
         links,
         stopped,
+        container.lacked_memory,
     )
 
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from local_sagemaker.conformance import training
 from local_sagemaker.conformance.conditions import Condition, Trial, attribute
+from local_sagemaker.conformance.container import LACKED_MEMORY, Container
 from local_sagemaker.conformance.setup import Setup
 from local_sagemaker.conformance.subject import Subject
 from local_sagemaker.conformance.training import (
@@ -118,6 +119,16 @@ def test_image_that_never_works_is_blamed_once():
     """1.1."""
     found, starts = tried(lambda setup: False)
     assert (found, starts) == ({"BYOC-T001": "violated", "BYOC-T003": "skipped", "BYOC-T010": "skipped"}, 2)
+
+
+@pytest.mark.parametrize(("state", "told"), [({"OOMKilled": True}, True), ({"OOMKilled": False}, False), ({}, False)])
+def test_want_of_memory_is_what_the_engine_has_seen_and_not_an_exit_code(state, told):
+    """1.11, 22.3: 137 is also the end of what was killed for another reason."""
+    engines = SimpleNamespace(reload=lambda: None, attrs={"State": {"ExitCode": 137, **state}})
+    container = Container(engines, Setup(("train",)))
+    assert container.lacked_memory == told
+    evidence = replace(FAILED, exit_code=137, lacked_memory=container.lacked_memory).evidence
+    assert (LACKED_MEMORY in evidence) == told
 
 
 def test_image_that_does_not_work_without_conditions_is_started_once():
