@@ -61,6 +61,7 @@ def test_answers_have_a_record_for_each_that_was_sent(typed: Endpoint) -> None:
         (b'[{"age": 1}, {"age": "old"}]', "application/json", "[1].age: input should be a valid number"),
         (b'[{"age": 200}]', "application/json", "[0].age: input should be less than or equal to 150; found 200"),
         (b'{"age": 1}', "application/json", "input should be a valid list; found a dict"),
+        (b"[[]]", "application/json", "row 1 of the body has 0 columns; expected 2, for Passenger: age, fare"),
         (b"1\n2\n", "text/csv", "row 1 of the body has 1 columns; expected 2, for Passenger: age, fare"),
         (b'{"fare": 1}\n', "application/jsonlines", "[0].age: field required"),
         (b"hello", "text/plain", "found 'hello'"),

@@ -62,7 +62,12 @@ class TypedInput:
             return rows
         names = self.fields
         head = rows[0]
-        if all(isinstance(cell, str) for cell in head) and len(set(head)) == len(head) and set(head) <= set(names):
+        if (
+            head
+            and all(isinstance(cell, str) for cell in head)
+            and len(set(head)) == len(head)
+            and set(head) <= set(names)
+        ):
             names, rows = tuple(head), rows[1:]
         for number, row in enumerate(rows, 1):
             if len(row) != len(names):
