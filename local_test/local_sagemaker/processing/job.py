@@ -31,7 +31,7 @@ from local_sagemaker.progress import silent
 from local_sagemaker.state.buckets import join_uri
 from local_sagemaker.training.attempt_log import FileSink
 from local_sagemaker.training.attempts import LOG_DRAIN_SECONDS, LOOK_SECONDS
-from local_sagemaker.training.channel_data import find_items, in_pass
+from local_sagemaker.training.channel_data import Item, find_items, in_pass
 from local_sagemaker.training.checkpoints import CheckpointSync
 from local_sagemaker.training.downloads import gather
 from local_sagemaker.training.hosts import HostEnd, HostsWatch, Order, Patience, StopReason, started_with_changes
@@ -105,13 +105,16 @@ def prepare(job: ProcessingJob, engine: Engine) -> None:
         for name, document in platform_documents(job, host, engine.network_interface).items():
             text = json.dumps(document, indent=2) + "\n"
             (directory / "config" / name).write_text(text, encoding="utf-8")
-        for one in job.inputs:
+    for one in job.inputs:
+        items: list[Item] | None = None  # listed once, however many hosts share them
+        for host in job.hosts:
             mount = plan_input(job, host, one)
             if mount.changes is not None:
                 make_changes(mount.changes)
             if job.own_folder(one, host) is None:
-                items = in_pass(one.channel, find_items(one.channel, job.buckets), job.share(one, host))
-                gather(items, mount.source, may_link=engine.name != "process")
+                items = items if items is not None else find_items(one.channel, job.buckets)
+                part = in_pass(one.channel, items, job.share(one, host))
+                gather(part, mount.source, may_link=engine.name != "process")
 
 
 def platform_documents(job: ProcessingJob, host: str, network_interface: str) -> dict[str, object]:
