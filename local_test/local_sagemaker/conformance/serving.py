@@ -416,6 +416,7 @@ def examine_other_port(bench: Serving) -> Iterator[Finding]:
     with serving(bench.containers, setup, bench.subject.startup_seconds, bench.starts) as (container, readiness):
         yield decided("BYOC-S014", readiness.ready, f"SAGEMAKER_BIND_TO_PORT={OTHER_PORT}", *readiness.evidence)
         if not readiness.ready:
+            yield skipped("BYOC-S035", "it does not listen there, see BYOC-S014")
             return
         others = sorted(port for _, port in container.listeners() if not OTHER_PORT <= port < OTHER_PORT + 10)
         yield decided("BYOC-S035", not others, f"it also listens on {', '.join(map(str, others))}")
