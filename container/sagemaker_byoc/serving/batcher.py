@@ -9,7 +9,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 from sagemaker_byoc.errors import DeadlineExceeded, Overloaded
@@ -18,6 +17,9 @@ from sagemaker_byoc.serving.batch_runs import BatchRuns, Item
 from sagemaker_byoc.serving.batching import BatchPolicy, BatchRecord
 from sagemaker_byoc.serving.gathering import Gathering
 
+# So many of those who were answered together go on at once: with fewer a model that keeps Python to itself holds each
+# of them up in turn, with more they hold up a model that waits for a device.
+_AT_ONCE = 4
 log = logging.getLogger(__name__)
 
 
@@ -135,7 +137,7 @@ class Batcher:
                 self._gathered.release()
 
     def _wait(self, item: Item) -> None:
-        """Until the answer has come. Then the next of those who were answered together is woken: all at once they would
+        """Until the answer has come. Then another of those who were answered together is woken: all at once they would
         only stand in each other's way, and in the model's, as one thread at a time has Python.
         """
         if not item.wake.acquire(timeout=min(max(item.deadline - time.monotonic(), 0.0), threading.TIMEOUT_MAX)):
@@ -254,10 +256,10 @@ class Batcher:
                 elif item.future is not None:
                     loops.setdefault(item.future.get_loop(), []).append(item)
                 item.done = True
-        for item, follower in pairwise(waiting):
+        for item, follower in zip(waiting, waiting[_AT_ONCE:], strict=False):
             item.follower = follower.wake
-        if waiting:
-            waiting[0].wake.release()
+        for item in waiting[:_AT_ONCE]:
+            item.wake.release()
         for loop, its in loops.items():
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_resolve, its)
