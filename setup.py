@@ -70,6 +70,7 @@ setup(
         "export": ["onnx>=1.17,<2", "onnxruntime>=1.20,<2", "onnxscript>=0.5,<1"],
         "traces": ["opentelemetry-exporter-otlp-proto-http>=1.30,<2", "opentelemetry-sdk>=1.30,<2"],
         "local": [
+            "backports.tarfile>=1.2,<2; python_full_version < '3.11.4'",
             "boto3>=1.40,<2",
             "click>=8.1,<9",
             "docker>=7.1,<8",

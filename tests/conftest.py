@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -155,10 +155,10 @@ def front(request: pytest.FixtureRequest) -> str:
 def serve(opt_ml: OptMl, tmp_path: Path, front: str) -> Callable[..., AbstractContextManager[Endpoint]]:
     """Start serving the user program of this name, with nginx and without."""
 
-    def start(name: str | None, env: Mapping[str, str] | None = None) -> Endpoint:
+    def start(name: str | None, env: Mapping[str, str] | None = None, starter: Sequence[str] = ()) -> Endpoint:
         if name is not None:
             opt_ml.model_code(name)
-        return Endpoint(opt_ml, tmp_path / "serve.log", {"BYOC_NGINX": front, **(env or {})})
+        return Endpoint(opt_ml, tmp_path / "serve.log", {"BYOC_NGINX": front, **(env or {})}, starter)
 
     return start
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import tarfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -13,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from local_sagemaker.errors import UsageError
 from local_sagemaker.machine_faults import REFUSALS
 from local_sagemaker.merge import merge
+from local_sagemaker.tar import tarfile
 
 MODEL = PurePosixPath("/opt/ml/model")
 PIECE_BYTES = 1 << 20
@@ -51,7 +51,7 @@ def unpack(archive: Path, directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     try:
         with tarfile.open(archive, "r:*") as tar:
-            tar.extractall(directory, filter=_within)  # noqa: S202 - the filter keeps it inside
+            tar.extractall(directory, filter=_within)
             while tar.fileobj is not None and tar.fileobj.read(PIECE_BYTES):
                 pass  # the checksum stands at the end, behind what is unpacked
     except FileNotFoundError as error:

@@ -1,9 +1,8 @@
 """Limits of open files: what a container may have is used, whatever it starts with."""
 
-import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tests.conftest import alarming_lines
@@ -13,25 +12,14 @@ from tests.support.waiting import wait_until
 SOFT_LIMIT = 128
 
 
-@contextmanager
-def little_at_first() -> Iterator[None]:
-    """What is started in the block begins with a low limit, and may raise it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (SOFT_LIMIT, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 def test_more_are_in_flight_than_the_limit_at_first_allows(
     serve: Callable[..., AbstractContextManager[Endpoint]], tmp_path: Path
 ) -> None:
     """19.3: engines start containers with 1,024, and 1,000 requests at once are twice as many files of nginx's."""
     gate, many = tmp_path / "gate", 100
     env = {"TEST_GATE": str(gate), "BYOC_THREADS": "2", "BYOC_QUEUE_LIMIT": str(many)}
-    with little_at_first():
-        server = serve("slow_predict", env)
+    little_at_first = ("sh", "-c", f'ulimit -Sn {SOFT_LIMIT}; exec "$@"', "sh")
+    server = serve("slow_predict", env, little_at_first)
     with server as endpoint, ThreadPoolExecutor(many) as pool:
         endpoint.wait_until_ready()
         answers = [pool.submit(endpoint.invoke, b"[1]") for _ in range(many)]

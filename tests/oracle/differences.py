@@ -156,6 +156,14 @@ DIFFERENCES = (
         "scripts written for `ModelTrainer` run here too",
     ),
     Difference(
+        r"env\[MASTER_(ADDR|PORT)\]",
+        lambda o: o.toolkit == ABSENT and len(o.case.resource_config.get("hosts", ())) > 1,
+        "`MASTER_ADDR` and `MASTER_PORT`, where a job has several hosts",
+        "absent",
+        "the first host and a port, unless the job sets them",
+        "SageMaker's PyTorch images set them, and scripts that call `init_process_group` need them",
+    ),
+    Difference(
         rf"env\[SM_({GROUPS.upper()})\]|training_env\[({GROUPS})\]",
         _no_groups,
         "instance groups, where `resourceconfig.json` has none, as in local mode",

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -21,8 +21,13 @@ from tests.support.waiting import wait_until
 class Endpoint:
     """A running `serve`; as a context manager it never outlives its block."""
 
-    def __init__(self, tree: OptMl, log: Path, env: Mapping[str, str] | None = None) -> None:
-        """Start serving ``tree`` on a free port of 127.0.0.1; both streams go to the file ``log``."""
+    def __init__(
+        self, tree: OptMl, log: Path, env: Mapping[str, str] | None = None, starter: Sequence[str] = ()
+    ) -> None:
+        """Start serving ``tree`` on a free port of 127.0.0.1; both streams go to the file ``log``.
+
+        starter: a command that becomes the one it is given.
+        """
         self.tree = tree
         self.port = free_port()
         self._log = log
@@ -33,7 +38,7 @@ class Endpoint:
         }
         with log.open("wb") as stream:
             self.process = subprocess.Popen(
-                [sys.executable, str(RUNTIME / "serve")],
+                [*starter, sys.executable, str(RUNTIME / "serve")],
                 env=job_environment(tree, {**places, **(env or {})}),
                 stdin=subprocess.DEVNULL,
                 stdout=stream,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ import docker.errors
 import docker.types
 
 from local_sagemaker.conformance.setup import Setup
+from local_sagemaker.tar import tarfile
 
 POLL_SECONDS = 0.1
 LAST_LINES = 10

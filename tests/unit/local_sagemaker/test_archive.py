@@ -4,11 +4,11 @@ import errno
 import io
 import os
 import stat
-import tarfile
 
 import pytest
 from local_sagemaker.archive import make_read_only, make_readable, pack, remove_tree, unpack
 from local_sagemaker.errors import UsageError
+from local_sagemaker.tar import tarfile
 
 
 def archive_with(path, member, **fields):
