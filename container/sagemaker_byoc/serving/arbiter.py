@@ -23,7 +23,7 @@ from gunicorn.sock import UnixSocket
 from gunicorn.workers.base import Worker
 
 from sagemaker_byoc.memory import describe_out_of_memory, read_memory
-from sagemaker_byoc.serving import users_signals, worker_end
+from sagemaker_byoc.serving import forked_processes, users_signals, worker_end
 from sagemaker_byoc.serving.deadlines import Limits
 from sagemaker_byoc.serving.readiness import Readiness
 from sagemaker_byoc.serving.slots import Slot, SlotSocket
@@ -60,15 +60,6 @@ def pause_after(ends: int) -> float:
     return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(ends - 1, 10))  # after days of them no number would hold it
 
 
-def _forget_signals() -> None:
-    """In a process that the user's code forks: a pool's `terminate` would wait for ever for one that takes SIGTERM for
-    the worker's own, and its signals are not to wake the worker's loop.
-    """
-    signal.set_wakeup_fd(-1)
-    for number in Worker.SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
-
-
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn's application object: its settings, and what each worker runs."""
 
@@ -102,7 +93,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         """In the worker, when gunicorn has set its signal handlers: SIGABRT is to show where each thread is."""
         faulthandler.disable()
         faulthandler.enable()
-        os.register_at_fork(after_in_child=_forget_signals)
+        forked_processes.keep_signals_apart(Worker.SIGNALS)
         users_signals.guard()
         return self._load(self._seat)
 
